@@ -1,0 +1,230 @@
+package tracer
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vethtrace/vethtrace/tracer/histogram"
+)
+
+// Direction tells which way a journey goes, seen from its target.
+type Direction uint8
+
+// The two directions.
+const (
+	Ingress Direction = iota // towards the target's socket
+	Egress                   // from the target's socket
+)
+
+// String returns "ingress" or "egress".
+func (d Direction) String() string {
+	if d == Egress {
+		return "egress"
+	}
+	return "ingress"
+}
+
+// Side tells in which network namespace a hop lies.
+type Side uint8
+
+// The two sides of a path.
+const (
+	SideHost   Side = iota // the namespace vethtrace runs in
+	SideTarget             // the target's own namespace
+)
+
+// String returns "host" or "target".
+func (s Side) String() string {
+	if s == SideTarget {
+		return "target"
+	}
+	return "host"
+}
+
+// Snapshot is all that was seen since Open, at one moment. Everything in it is
+// cumulative; Since subtracts an earlier one for a live view.
+type Snapshot struct {
+	Version  string        // of vethtrace
+	Kernel   string        // uname -r
+	Detail   Detail        // devices, hooks or tables
+	Start    time.Time     // when the last hook was attached
+	Duration time.Duration // since Start
+	Targets  []Target
+	Journeys []Journey // slow and sampled ones, in order of their end, since Open
+	Observer Observer
+	Notes    []string // what a reader must know: a bound NFQUEUE, a hook that could not be attached
+}
+
+// Target is one traced namespace (or, in host mode, one set of sockets).
+type Target struct {
+	Name       string
+	Aliases    []string // other containers that share the namespace
+	ID         string   // of the container, "" without an engine
+	Mode       string   // as Docker names it: bridge, host, container:NAME, a network's name; "netns" without an engine
+	PID        int
+	Netns      uint64 // inode of the namespace
+	Interfaces []Interface
+	Ports      []Port
+	Paths      []Path
+	Waiting    Waiting
+	Accounting [2]Accounting // by Direction
+	Skipped    [2][]Skip     // by Direction: packets of the device that started no journey, by reason
+	Drops      []Drop
+	Proxied    *Proxied // set when docker-proxy answered for this target
+	Gone       bool     // the target has ended
+}
+
+// Interface is one device of the target and how it is connected.
+type Interface struct {
+	Name      string // eth0
+	Index     int
+	Peer      string // the host's end, "" where there is none
+	PeerIndex int
+	Bridge    string // docker0, "" where there is none
+	Addrs     []netip.Addr
+}
+
+// Port is a published port.
+type Port struct {
+	Host      netip.AddrPort // Addr may be invalid: any address
+	Container uint16
+	Protocol  string // tcp, udp, sctp
+}
+
+// Path is a list of hops that journeys share, with what they took.
+type Path struct {
+	ID        string // stable for one run: a short hash of what identifies the path
+	Family    string // ipv4, ipv6
+	Protocol  string // tcp, udp, icmp, icmpv6, or the IP protocol's number
+	Direction Direction
+	Peer      string // uplink, host, container:NAME, self, proxy, unknown
+	Flow      string // new (before the connection is confirmed by conntrack), established
+	Packets   uint64 // skbs whose journey completed on this path
+	Segments  uint64 // packets on the wire these stand for (GSO and GRO)
+	Bytes     uint64 // of IP and above
+	Latency   Latency
+	Hops      []Hop
+}
+
+// Hop is the stretch between two consecutive stamps of a path.
+type Hop struct {
+	Index   int
+	Name    string // netfilter/forward
+	Side    Side
+	Device  string // where the hop ends
+	From    string // name of the hook it starts at
+	To      string // name of the hook it ends at
+	Latency Latency
+}
+
+// Latency is a distribution of times, in nanoseconds.
+type Latency struct {
+	Hist   histogram.Histogram // raw
+	Null   Null                // what the stamps themselves cost; zero where it is not known
+	Rounds []Round             // one per interval
+}
+
+// Null is the zero line of a latency: what measuring it costs.
+type Null struct {
+	Count    uint64  // null hops measured
+	MeanNs   float64 // subtracted from the mean
+	MedianNs float64 // subtracted from quantiles
+	SpreadNs float64 // half of the distance between p10 and p90: below it a corrected mean is not distinguishable from 0
+}
+
+// Round is one interval of a latency. Packets within a round are correlated;
+// statistics take rounds as their samples.
+type Round struct {
+	Start time.Duration // since Snapshot.Start
+	Count uint64
+	SumNs uint64
+	P50Ns float64
+}
+
+// Waiting is what follows a journey's end and is never summed into it.
+type Waiting struct {
+	Transport Latency // LOCAL_IN to data ready
+	Reader    Latency // data ready to the first byte read
+	Share     float64 // share of ingress packets for which Reader could be measured, 0 to 1
+}
+
+// Accounting is exact, per target and direction:
+//
+//	Started + Cloned = Completed + Dropped + Merged + Evicted + Expired + Cut + InFlight
+type Accounting struct {
+	Started   uint64 // journeys that began at a start hook
+	Cloned    uint64 // journeys that began as a copy of another packet
+	Completed uint64 // handed to the transport layer, or left by an uplink
+	Dropped   uint64 // ended in kfree_skb
+	Merged    uint64 // became part of another packet
+	Evicted   uint64 // found their slot of the table taken
+	Expired   uint64 // vanished unseen: found stale when their slot was needed
+	Cut       uint64 // were under way when a hook was attached or detached
+	InFlight  uint64 // counted by walking the table
+}
+
+// Balance is what was started minus what ended; 0 when nothing is unaccounted.
+func (a Accounting) Balance() int64 {
+	return int64(a.Started+a.Cloned) - int64(a.Completed+a.Dropped+a.Merged+a.Evicted+a.Expired+a.Cut+a.InFlight)
+}
+
+// Skip counts packets of the target's devices that no journey was started for.
+type Skip struct {
+	Reason string // not-ip, filtered, not-attached
+	Count  uint64
+}
+
+// Drop counts packets that the kernel freed on their way.
+type Drop struct {
+	Direction Direction
+	Hop       string // netfilter/forward
+	Reason    string // NETFILTER_DROP, as the kernel's enum skb_drop_reason names it, without prefix
+	Count     uint64
+}
+
+// Proxied describes a published port that docker-proxy answered.
+type Proxied struct {
+	PID   int
+	Proxy Latency // from the proxy's socket getting the request to the proxy sending it on
+}
+
+// Journey is one packet's stamps.
+type Journey struct {
+	ID        uint64
+	Target    string
+	Path      string // Path.ID
+	Direction Direction
+	Peer      string
+	Outcome   string // completed, dropped
+	Slow      bool   // recorded for its latency, not by sampling
+	Bytes     uint32
+	Stamps    []Stamp
+}
+
+// Latency is the time from the first stamp to the last.
+func (j Journey) Latency() time.Duration {
+	if len(j.Stamps) == 0 {
+		return 0
+	}
+	return j.Stamps[len(j.Stamps)-1].T - j.Stamps[0].T
+}
+
+// Stamp is one packet's time at one hook.
+type Stamp struct {
+	Hook   string // netfilter/forward/first
+	Hop    string // the hop that ends here; "" for the first
+	Device string
+	CPU    int
+	T      time.Duration // CLOCK_MONOTONIC
+}
+
+// Observer is what measuring costs and what it missed.
+type Observer struct {
+	StampNs         map[string]float64 // median of the null hop, by hook type: tcx, netfilter, tracepoint
+	Stamps          uint64             // stamps taken
+	Runs            uint64             // runs of our programs that belong to no journey of a target, and those that do
+	CPUShare        float64            // of one CPU, 0 to 1: stamps per second times their cost
+	RecursionMisses uint64
+	RingLost        uint64 // journeys that could not be recorded
+	Unpathed        uint64 // completed journeys whose path had no room in the table: counted, not in a histogram
+}
