@@ -116,7 +116,8 @@ func (g *generator) base(e *entry, typ btf.Type, pointer bool) (string, error) {
 		return g.alias(e, t, pointer)
 	case *btf.Enum:
 		if t.Name == "" {
-			return enumBody("enum", t.Values, t.Signed, nil), nil
+			body := enumBody("enum", t.Values, t.Signed, nil)
+			return strings.Join(strings.Fields(body), " "), nil // in one line
 		}
 		return g.require(e, "enum "+t.Name)
 	}
