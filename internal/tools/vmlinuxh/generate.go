@@ -75,10 +75,11 @@ func (g *generator) errorf(e *entry, format string, args ...any) error {
 // define writes the entry's type, unless that was done.
 func (g *generator) define(e *entry) error {
 	switch g.state[e] {
-	case written:
-		return nil
+	case untouched:
 	case underway:
 		return g.errorf(e, "%s contains itself", e.key())
+	case written:
+		return nil
 	}
 	g.state[e] = underway
 	body, err := g.body(e)

@@ -1,0 +1,101 @@
+# vethtrace: one door. "make" alone tells what there is.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO            ?= go
+VERSION       ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS       := -s -w -X main.version=$(VERSION)
+BIN           := bin
+PKG           ?= ./...
+TEST_FLAGS    ?=
+TEST_TIMEOUT  ?= 12m
+BENCH_FLAGS   ?=
+CLANG_VERSION := 19.1.7
+C_FILES        = $(wildcard bpf/*.c bpf/*.h)
+
+export CGO_ENABLED := 0
+export CLANG_VERSION
+export BPF2GO_CC    := clang-19
+export BPF2GO_STRIP := llvm-strip-19
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build bin/vethtrace (needs Go only)
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+.PHONY: demo
+demo: ## set up and run the demo: bridge and host mode side by side, no Docker needed (root)
+	@deploy/setup/demo.sh
+	@$(MAKE) --no-print-directory build
+	$(BIN)/vethtrace demo
+
+.PHONY: test
+test: ## set up and run every test (root); PKG=./tracer/... for some
+	@deploy/setup/test.sh
+	$(GO) vet ./...
+	@$(MAKE) --no-print-directory generated-check
+	@mkdir -p $(BIN)
+	$(GO) run ./internal/tools/testsum -summary $(BIN)/test-summary -total $(TEST_TIMEOUT) -- \
+		-count=1 -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PKG)
+
+.PHONY: race
+race: ## run the tests that need no kernel under the race detector (needs cgo, gcc)
+	CGO_ENABLED=1 $(GO) test -race -count=1 ./tracer/histogram/... ./tracer/journey/... ./exporter/... ./internal/tools/...
+
+.PHONY: bench
+bench: ## measure what tracing costs, against untraced and A/A (root, a quiet machine)
+	@deploy/setup/demo.sh
+	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(BENCH_FLAGS) $(PKG)
+
+.PHONY: lint
+lint: ## golangci-lint with gofumpt, and clang-format, all pinned
+	@deploy/setup/lint.sh
+	@lint=$$($(GO) -C internal/tools/lint tool -n golangci-lint) && "$$lint" run ./... && "$$lint" fmt --diff ./...
+	@$(if $(C_FILES),clang-format-19 --dry-run --Werror $(C_FILES))
+
+.PHONY: fmt
+fmt: ## format Go and C files
+	@deploy/setup/lint.sh
+	@"$$($(GO) -C internal/tools/lint tool -n golangci-lint)" fmt ./...
+	@$(if $(C_FILES),clang-format-19 -i $(C_FILES))
+
+.PHONY: generate
+generate: ## make the committed generated files again: kernel objects and bindings, docs (clang-19)
+	@deploy/setup/generate.sh
+	@$(MAKE) --no-print-directory generate-only
+
+# Without the set-up: for the copy in which generated-check works.
+.PHONY: generate-only
+generate-only:
+	$(GO) generate ./...
+
+.PHONY: docs
+docs: ## make only the generated pages of docs/ again
+	$(GO) generate -run 'docs/' ./...
+
+.PHONY: vmlinux
+vmlinux: ## make vmlinux.h again from bpf/vmlinux.types and the running kernel's BTF
+	$(GO) run ./internal/tools/vmlinuxh -o vmlinux.h
+
+.PHONY: vmlinux-check
+vmlinux-check: ## check vmlinux.h against bpf/vmlinux.types and the running kernel's BTF
+	$(GO) run ./internal/tools/vmlinuxh -o vmlinux.h -check
+
+.PHONY: generated-check
+generated-check: ## check that the committed generated files are what their sources give
+	@deploy/setup/generate.sh
+	@MAKE='$(MAKE)' internal/tools/generated-check.sh
+
+.PHONY: ci-generated-check
+ci-generated-check: generated-check ## the same, under the name that CI calls
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN)

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# What "make test" needs. The tests start engines and servers themselves,
+# inside network namespaces of their own.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+need_go
+need_root "the tests"
+need 'docker.io|docker-ce' iptables nftables 'nginx-light|nginx|nginx-full|nginx-core' \
+	iproute2 ethtool iputils-ping curl conntrack tcpdump bpftrace tmux jq procps \
+	ca-certificates git clang-19 llvm-19 libbpf-dev
