@@ -152,6 +152,12 @@ struct ipv6hdr {
 };
 _Static_assert(sizeof(struct ipv6hdr) == 40, "layout of struct ipv6hdr");
 
+struct ipv6_opt_hdr {
+	__u8 nexthdr;
+	__u8 hdrlen;
+};
+_Static_assert(sizeof(struct ipv6_opt_hdr) == 2, "layout of struct ipv6_opt_hdr");
+
 struct tcphdr {
 	__be16 source;
 	__be16 dest;
@@ -405,6 +411,12 @@ enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 	BPF_EXIST = 2,
+	BPF_F_MMAPABLE = 1024,
+};
+
+enum {
+	false = 0,
+	true = 1,
 };
 
 #pragma clang attribute pop

@@ -17,9 +17,11 @@ installed() {
 # choose A|B|C: prints the first that apt can install; an installed one wins
 # before it comes to that. False when there is none.
 choose() {
-	local name
+	local name policy
 	for name in ${1//|/ }; do
-		if LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q '^  Candidate: [^(]'; then
+		policy=$(LC_ALL=C apt-cache policy "$name" 2>/dev/null) || continue
+		# No pipe into grep -q: it would end apt-cache by SIGPIPE, and pipefail tell that.
+		if grep -q '^  Candidate: [^(]' <<<"$policy"; then
 			printf '%s\n' "$name"
 			return 0
 		fi

@@ -32,7 +32,7 @@ for last; do :; done
 grep -qx "$last" "$M/installed" && printf installed`)
 	m.command("apt-cache", `
 for last; do :; done
-grep -qx "$last" "$M/lists" && printf '%s:\n  Installed: (none)\n  Candidate: 1.0\n' "$last" || printf '%s:\n  Candidate: (none)\n' "$last"`)
+grep -qx "$last" "$M/lists" && printf '%s:\n  Installed: (none)\n  Candidate: 1.0\n' "$last" && seq 20000 || printf '%s:\n  Candidate: (none)\n' "$last"`)
 	m.command("apt-get", `
 echo "apt-get $1 policy=$(cat "$POLICY_RC_D" 2>/dev/null | tail -1)" >>"$M/log"
 if [ "$1" = update ]; then cp "$M/mirror" "$M/lists"; exit 0; fi
