@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package topology
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// Uplinks returns the devices by which packets of the traced devices enter and
+// leave the host: those of the host that a route uses and that are neither
+// traced nor a port of a traced bridge, by index.
+//
+// traced are indexes of bridges, their ports or routed veth ends. Where devices
+// are stacked the lowest counts: a bond's slaves, a VLAN's or macvlan's parent,
+// a bridge's ports. A bridge whose ports all lead to other namespaces (another
+// network of Docker) is no uplink: packets to it go to another container.
+// Tunnels (wireguard, vxlan, ipip) are uplinks themselves: what they send is
+// another packet.
+func Uplinks(host Namespace, traced ...int) []Link {
+	s := stack{host: host, seen: map[int]bool{}}
+	for _, index := range traced {
+		s.exclude(index)
+	}
+	for _, r := range host.Routes {
+		if !r.leavesHost() {
+			continue
+		}
+		for _, index := range r.Links {
+			// What a route of a bridge's port says is never used: packets
+			// that enter there belong to the bridge.
+			if l := host.ByIndex(index); l != nil && !s.bridged(*l) {
+				s.lower(*l)
+			}
+		}
+	}
+	slices.SortFunc(s.found, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
+	return s.found
+}
+
+// leavesHost tells whether packets that follow the route may leave by its
+// device. Each device that is up has an IPv6 link-local and a multicast route:
+// these say nothing about where packets go.
+func (r Route) leavesHost() bool {
+	if r.Type != RouteUnicast {
+		return false
+	}
+	dst := r.Dst.Addr()
+	every := r.Dst.Bits() == 0 || r.Dst == netip.Prefix{}
+	return every || (!dst.IsMulticast() && !(dst.Is6() && dst.IsLinkLocalUnicast()))
+}
+
+// stack walks from the devices that routes name to the lowest ones.
+type stack struct {
+	host  Namespace
+	seen  map[int]bool // visited or excluded, by index
+	found []Link
+}
+
+func (s *stack) exclude(index int) {
+	s.seen[index] = true
+	if l := s.host.ByIndex(index); l == nil || l.Kind != "bridge" {
+		return
+	}
+	for _, port := range s.host.Ports(index) {
+		s.seen[port.Index] = true
+	}
+}
+
+func (s *stack) bridged(l Link) bool {
+	m := s.host.ByIndex(l.Master)
+	return l.Master != 0 && m != nil && m.Kind == "bridge"
+}
+
+func (s *stack) lower(l Link) {
+	if s.seen[l.Index] || l.Loopback {
+		return
+	}
+	s.seen[l.Index] = true
+	below := s.below(l)
+	if below == nil {
+		s.found = append(s.found, l)
+		return
+	}
+	for _, b := range below {
+		s.lower(b)
+	}
+}
+
+// below returns the devices beneath one; nil when it is itself the lowest, empty
+// when it leads to no wire.
+func (s *stack) below(l Link) []Link {
+	switch l.Kind {
+	case "bond", "team", "vrf":
+		return s.host.Ports(l.Index) // nil without slaves: the device itself
+	case "bridge":
+		wires := []Link{}
+		for _, port := range s.host.Ports(l.Index) {
+			if !paired(port.Kind) && port.Kind != "dummy" {
+				wires = append(wires, port)
+			}
+		}
+		return wires
+	case "vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec":
+		if parent := s.host.ByIndex(l.Parent); parent != nil && l.ParentNetnsID == -1 {
+			return []Link{*parent}
+		}
+	}
+	return nil
+}
