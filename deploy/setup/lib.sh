@@ -61,17 +61,20 @@ allow_services() {
 	fi
 }
 
-# keep_disabled PACKAGE...: units of packages that were just installed do not
+# enabled_units: prints what systemd starts at boot, sorted.
+enabled_units() {
+	command -v systemctl >/dev/null || return 0
+	systemctl list-unit-files --no-legend --type=service,socket --state=enabled | awk '{print $1}' | sort
+}
+
+# keep_disabled BEFORE: what the installation enabled beyond BEFORE does not
 # start at the next boot either; the tests start what they need themselves.
 keep_disabled() {
 	local unit
-	command -v systemctl >/dev/null || return 0
-	dpkg-query -L "$@" | sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/@]*\.\(service\|socket\)\)$#\2#p' |
-		sort -u | while read -r unit; do
-		if [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = enabled ]; then
-			systemctl disable --quiet "$unit" || say "could not disable $unit"
-			say "$unit is installed, neither started nor enabled"
-		fi
+	comm -13 - <(enabled_units) <<<"$1" | while read -r unit; do
+		[ -n "$unit" ] || continue
+		systemctl disable --quiet "$unit" || { say "could not disable $unit"; continue; }
+		say "$unit is installed, neither started nor enabled"
 	done
 }
 
@@ -98,7 +101,7 @@ resolve() {
 # need SPEC...: sees to it that the packages are installed. A spec is a name,
 # or alternatives joined by |, the one to install first.
 need() {
-	local specs NAMES UNKNOWN
+	local specs units NAMES UNKNOWN
 	command -v dpkg-query >/dev/null ||
 		die "this is not Debian or Ubuntu: install what these packages contain yourself: $*"
 	mapfile -t specs < <(missing "$@")
@@ -109,13 +112,14 @@ need() {
 		resolve "${specs[@]}" || die "no package mirror of this machine has $UNKNOWN"
 	fi
 	say "installing ${NAMES[*]}"
+	units=$(enabled_units)
 	forbid_services
 	if ! apt_install "${NAMES[@]}"; then
 		apt_update # the lists may be older than the mirror
 		apt_install "${NAMES[@]}" || die "apt-get could not install ${NAMES[*]}"
 	fi
 	allow_services
-	keep_disabled "${NAMES[@]}"
+	keep_disabled "$units"
 	mapfile -t specs < <(missing "${NAMES[@]}")
 	[ "${#specs[@]}" = 0 ] || die "still not installed: ${specs[*]}"
 }

@@ -27,7 +27,6 @@ func newMachine(t *testing.T, installed, mirror []string) *machine {
 	m.put("lists", strings.Join(mirror, "\n")+"\n", 0o644)
 	m.put("log", "", 0o644)
 	m.command("dpkg-query", `
-if [ "$1" = -L ]; then shift; for p in "$@"; do echo "/lib/systemd/system/$p.service"; done; exit 0; fi
 for last; do :; done
 grep -qx "$last" "$M/installed" && printf installed`)
 	m.command("apt-cache", `
@@ -40,8 +39,12 @@ if [ "$1" = update ]; then cp "$M/mirror" "$M/lists"; exit 0; fi
 [ ! -e "$M/killed" ] || kill -TERM $PPID
 for a; do grep -qxe "$a" "$M/lists" && echo "$a" >>"$M/installed"; done; true`)
 	m.command("systemctl", `
-echo "systemctl $*" >>"$M/log"
-[ "$1" = is-enabled ] && echo enabled; true`)
+if [ "$1" = list-unit-files ]; then
+	echo 'ssh.service enabled enabled'
+	while read -r p; do [ -z "$p" ] || printf '%s.service enabled enabled\n' "$p"; done <"$M/installed"
+	exit 0
+fi
+echo "systemctl $*" >>"$M/log"`)
 	m.command("id", `echo "${FAKE_UID:-0}"`)
 	return m
 }
@@ -116,6 +119,11 @@ func TestInstallsWithoutStartingServices(t *testing.T) {
 	for _, want := range []string{"apt-get install " + forbidding, "systemctl disable --quiet docker.io.service", "systemctl disable --quiet nginx.service"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %q in %s", want, log)
+		}
+	}
+	for _, other := range []string{"disable --quiet jq", "disable --quiet ssh"} {
+		if strings.Contains(log, other) {
+			t.Errorf("a unit that was enabled before is no longer: %s", log)
 		}
 	}
 	if strings.Contains(log, "apt-get update") || strings.Contains(log, "start") {
