@@ -20,9 +20,9 @@ func (s Snapshot) Since(prev Snapshot) Snapshot {
 	for _, t := range prev.Targets {
 		old[t.key()] = t
 	}
-	d.Targets = make([]Target, len(s.Targets))
-	for i, t := range s.Targets {
-		d.Targets[i] = t.since(old[t.key()], prev.Duration)
+	d.Targets = nil
+	for _, t := range s.Targets {
+		d.Targets = append(d.Targets, t.since(old[t.key()], prev.Duration))
 	}
 	seen := make(map[uint64]bool, len(prev.Journeys))
 	for _, j := range prev.Journeys {
@@ -57,9 +57,9 @@ func (t Target) since(prev Target, start time.Duration) Target {
 	for _, p := range prev.Paths {
 		old[p.ID] = p
 	}
-	d.Paths = make([]Path, len(t.Paths))
-	for i, p := range t.Paths {
-		d.Paths[i] = p.since(old[p.ID], start)
+	d.Paths = nil
+	for _, p := range t.Paths {
+		d.Paths = append(d.Paths, p.since(old[p.ID], start))
 	}
 	d.Waiting = Waiting{
 		Transport: t.Waiting.Transport.since(prev.Waiting.Transport, start),

@@ -1,0 +1,185 @@
+package json
+
+// Schema is the version of the documents that this package writes and reads.
+// It changes only when a key is removed or changes its meaning.
+const Schema = 1
+
+// The structs below are docs/schema.json in Go; that file says what each key
+// means. All keys are always written.
+
+type document struct {
+	Schema    int       `json:"schema"`
+	Version   string    `json:"version"`
+	Kernel    string    `json:"kernel"`
+	Detail    string    `json:"detail"`
+	Start     string    `json:"start"`
+	DurationS float64   `json:"duration_s"`
+	Targets   []target  `json:"targets"`
+	Journeys  []journey `json:"journeys"`
+	Observer  observer  `json:"observer"`
+	Notes     []string  `json:"notes"`
+}
+
+type target struct {
+	Name       string               `json:"name"`
+	Aliases    []string             `json:"aliases"`
+	ID         string               `json:"id"`
+	Mode       string               `json:"mode"`
+	PID        int                  `json:"pid"`
+	Netns      uint64               `json:"netns"`
+	Gone       bool                 `json:"gone"`
+	Interfaces []netInterface       `json:"interfaces"`
+	Ports      []port               `json:"ports"`
+	Paths      []path               `json:"paths"`
+	Waiting    waiting              `json:"waiting"`
+	Accounting directed[accounting] `json:"accounting"`
+	Skipped    directed[[]skip]     `json:"skipped"`
+	Drops      []drop               `json:"drops"`
+	Proxied    *proxied             `json:"proxied"`
+}
+
+// directed is something that there is of each direction.
+type directed[T any] struct {
+	Ingress T `json:"ingress"`
+	Egress  T `json:"egress"`
+}
+
+type netInterface struct {
+	Name      string   `json:"name"`
+	Index     int      `json:"index"`
+	Peer      string   `json:"peer"`
+	PeerIndex int      `json:"peer_index"`
+	Bridge    string   `json:"bridge"`
+	Addrs     []string `json:"addrs"`
+}
+
+type port struct {
+	HostAddr  string `json:"host_addr"`
+	Host      uint16 `json:"host"`
+	Container uint16 `json:"container"`
+	Protocol  string `json:"protocol"`
+}
+
+type path struct {
+	ID        string  `json:"id"`
+	Family    string  `json:"family"`
+	Protocol  string  `json:"protocol"`
+	Direction string  `json:"direction"`
+	Peer      string  `json:"peer"`
+	Flow      string  `json:"flow"`
+	Packets   uint64  `json:"packets"`
+	Segments  uint64  `json:"segments"`
+	Bytes     uint64  `json:"bytes"`
+	Latency   latency `json:"latency"`
+	Hops      []hop   `json:"hops"`
+}
+
+type hop struct {
+	Index   int     `json:"index"`
+	Name    string  `json:"name"`
+	Side    string  `json:"side"`
+	Device  string  `json:"device"`
+	From    string  `json:"from"`
+	To      string  `json:"to"`
+	Count   uint64  `json:"count"`
+	Latency latency `json:"latency"`
+}
+
+type latency struct {
+	Count     uint64           `json:"count"`
+	Corrected summary[float64] `json:"corrected"`
+	Raw       summary[uint64]  `json:"raw"`
+	Null      null             `json:"null"`
+	Buckets   [][2]uint64      `json:"buckets"`
+	Rounds    []round          `json:"rounds"`
+}
+
+// summary has an exact sum when raw, and a fraction when corrected.
+type summary[Sum uint64 | float64] struct {
+	SumNs  Sum      `json:"sum_ns"`
+	MeanNs float64  `json:"mean_ns"`
+	P50Ns  *float64 `json:"p50_ns"`
+	P90Ns  *float64 `json:"p90_ns"`
+	P99Ns  *float64 `json:"p99_ns"`
+	P999Ns *float64 `json:"p999_ns"`
+	MaxNs  uint64   `json:"max_ns"`
+}
+
+type null struct {
+	Count    uint64  `json:"count"`
+	MeanNs   float64 `json:"mean_ns"`
+	MedianNs float64 `json:"median_ns"`
+	SpreadNs float64 `json:"spread_ns"`
+}
+
+type round struct {
+	StartS float64 `json:"start_s"`
+	Count  uint64  `json:"count"`
+	SumNs  uint64  `json:"sum_ns"`
+	P50Ns  float64 `json:"p50_ns"`
+}
+
+type waiting struct {
+	Transport latency `json:"transport"`
+	Reader    latency `json:"reader"`
+	Share     float64 `json:"share"`
+}
+
+type accounting struct {
+	Started   uint64 `json:"started"`
+	Cloned    uint64 `json:"cloned"`
+	Completed uint64 `json:"completed"`
+	Dropped   uint64 `json:"dropped"`
+	Merged    uint64 `json:"merged"`
+	Evicted   uint64 `json:"evicted"`
+	Expired   uint64 `json:"expired"`
+	Cut       uint64 `json:"cut"`
+	InFlight  uint64 `json:"in_flight"`
+}
+
+type skip struct {
+	Reason string `json:"reason"`
+	Count  uint64 `json:"count"`
+}
+
+type drop struct {
+	Direction string `json:"direction"`
+	Hop       string `json:"hop"`
+	Reason    string `json:"reason"`
+	Count     uint64 `json:"count"`
+}
+
+type proxied struct {
+	PID   int     `json:"pid"`
+	Proxy latency `json:"proxy"`
+}
+
+type journey struct {
+	ID        uint64  `json:"id"`
+	Target    string  `json:"target"`
+	Path      string  `json:"path"`
+	Direction string  `json:"direction"`
+	Peer      string  `json:"peer"`
+	Outcome   string  `json:"outcome"`
+	Slow      bool    `json:"slow"`
+	Bytes     uint32  `json:"bytes"`
+	Stamps    []stamp `json:"stamps"`
+}
+
+type stamp struct {
+	Hook   string `json:"hook"`
+	Hop    string `json:"hop"`
+	Device string `json:"device"`
+	CPU    int    `json:"cpu"`
+	TNs    int64  `json:"t_ns"`
+}
+
+type observer struct {
+	StampNs         map[string]float64 `json:"stamp_ns"`
+	Stamps          uint64             `json:"stamps"`
+	Runs            uint64             `json:"runs"`
+	CPUShare        float64            `json:"cpu_share"`
+	RecursionMisses uint64             `json:"recursion_misses"`
+	RingLost        uint64             `json:"ring_lost"`
+	Unpathed        uint64             `json:"unpathed"`
+}

@@ -1,0 +1,172 @@
+// Package json writes snapshots as JSON documents, and reads them back. The
+// contract is docs/schema.json.
+//
+//	tracer.Snapshot <-> document (explicit structs) <-> JSON
+package json
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// Options say how to write. The zero value writes one line.
+type Options struct {
+	Indent bool // for people: two spaces a level
+}
+
+// Encode writes the snapshot as one document that ends with a line end.
+func Encode(w io.Writer, s tracer.Snapshot, o Options) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if o.Indent {
+		e.SetIndent("", "  ")
+	}
+	if err := e.Encode(encode(s)); err != nil {
+		return fmt.Errorf("write json document: %w", err)
+	}
+	return nil
+}
+
+// EncodeLine writes the snapshot as one line, for a stream of them (ndjson).
+func EncodeLine(w io.Writer, s tracer.Snapshot) error {
+	return Encode(w, s, Options{})
+}
+
+// all converts a slice; an empty one stays a list, never null.
+func all[From, To any](from []From, convert func(From) To) []To {
+	to := make([]To, len(from))
+	for i, f := range from {
+		to[i] = convert(f)
+	}
+	return to
+}
+
+func same[T any](v T) T { return v }
+
+func encode(s tracer.Snapshot) document {
+	return document{
+		Schema:    Schema,
+		Version:   s.Version,
+		Kernel:    s.Kernel,
+		Detail:    string(s.Detail),
+		Start:     s.Start.UTC().Format(time.RFC3339Nano),
+		DurationS: s.Duration.Seconds(),
+		Targets:   all(s.Targets, encodeTarget),
+		Journeys:  all(s.Journeys, encodeJourney),
+		Observer:  encodeObserver(s.Observer),
+		Notes:     all(s.Notes, same),
+	}
+}
+
+func encodeTarget(t tracer.Target) target {
+	d := target{
+		Name:       t.Name,
+		Aliases:    all(t.Aliases, same),
+		ID:         t.ID,
+		Mode:       t.Mode,
+		PID:        t.PID,
+		Netns:      t.Netns,
+		Gone:       t.Gone,
+		Interfaces: all(t.Interfaces, encodeInterface),
+		Ports:      all(t.Ports, encodePort),
+		Paths:      all(t.Paths, encodePath),
+		Waiting: waiting{
+			Transport: encodeLatency(t.Waiting.Transport),
+			Reader:    encodeLatency(t.Waiting.Reader),
+			Share:     t.Waiting.Share,
+		},
+		Accounting: directed[accounting]{
+			Ingress: accounting(t.Accounting[tracer.Ingress]),
+			Egress:  accounting(t.Accounting[tracer.Egress]),
+		},
+		Skipped: directed[[]skip]{
+			Ingress: all(t.Skipped[tracer.Ingress], func(s tracer.Skip) skip { return skip(s) }),
+			Egress:  all(t.Skipped[tracer.Egress], func(s tracer.Skip) skip { return skip(s) }),
+		},
+		Drops: all(t.Drops, func(d tracer.Drop) drop {
+			return drop{Direction: d.Direction.String(), Hop: d.Hop, Reason: d.Reason, Count: d.Count}
+		}),
+	}
+	if t.Proxied != nil {
+		d.Proxied = &proxied{PID: t.Proxied.PID, Proxy: encodeLatency(t.Proxied.Proxy)}
+	}
+	return d
+}
+
+func encodeInterface(i tracer.Interface) netInterface {
+	d := netInterface{
+		Name: i.Name, Index: i.Index, Peer: i.Peer, PeerIndex: i.PeerIndex, Bridge: i.Bridge,
+		Addrs: make([]string, len(i.Addrs)),
+	}
+	for n, a := range i.Addrs {
+		d.Addrs[n] = a.String()
+	}
+	return d
+}
+
+func encodePort(p tracer.Port) port {
+	d := port{Host: p.Host.Port(), Container: p.Container, Protocol: p.Protocol}
+	if a := p.Host.Addr(); a.IsValid() {
+		d.HostAddr = a.String()
+	}
+	return d
+}
+
+func encodePath(p tracer.Path) path {
+	return path{
+		ID: p.ID, Family: p.Family, Protocol: p.Protocol, Direction: p.Direction.String(),
+		Peer: p.Peer, Flow: p.Flow, Packets: p.Packets, Segments: p.Segments, Bytes: p.Bytes,
+		Latency: encodeLatency(p.Latency),
+		Hops: all(p.Hops, func(h tracer.Hop) hop {
+			return hop{
+				Index: h.Index, Name: h.Name, Side: h.Side.String(), Device: h.Device, From: h.From, To: h.To,
+				Count: h.Latency.Hist.Count(), Latency: encodeLatency(h.Latency),
+			}
+		}),
+	}
+}
+
+func encodeLatency(l tracer.Latency) latency {
+	raw, corrected := l.Raw(), l.Corrected()
+	d := latency{
+		Count: raw.Count,
+		Corrected: summary[float64]{
+			corrected.SumNs, corrected.MeanNs,
+			corrected.P50Ns, corrected.P90Ns, corrected.P99Ns, corrected.P999Ns, corrected.MaxNs,
+		},
+		Raw: summary[uint64]{
+			l.Hist.Sum, raw.MeanNs, raw.P50Ns, raw.P90Ns, raw.P99Ns, raw.P999Ns, raw.MaxNs,
+		},
+		Null:    null(l.Null),
+		Buckets: [][2]uint64{},
+		Rounds: all(l.Rounds, func(r tracer.Round) round {
+			return round{StartS: r.Start.Seconds(), Count: r.Count, SumNs: r.SumNs, P50Ns: r.P50Ns}
+		}),
+	}
+	l.Hist.Each(func(lower, count uint64) {
+		d.Buckets = append(d.Buckets, [2]uint64{lower, count})
+	})
+	return d
+}
+
+func encodeJourney(j tracer.Journey) journey {
+	return journey{
+		ID: j.ID, Target: j.Target, Path: j.Path, Direction: j.Direction.String(), Peer: j.Peer,
+		Outcome: j.Outcome, Slow: j.Slow, Bytes: j.Bytes,
+		Stamps: all(j.Stamps, func(s tracer.Stamp) stamp {
+			return stamp{Hook: s.Hook, Hop: s.Hop, Device: s.Device, CPU: s.CPU, TNs: int64(s.T)}
+		}),
+	}
+}
+
+func encodeObserver(o tracer.Observer) observer {
+	d := observer(o)
+	if d.StampNs == nil {
+		d.StampNs = map[string]float64{}
+	}
+	return d
+}
