@@ -37,13 +37,14 @@ demo: ## set up and run the demo: bridge and host mode side by side, no Docker n
 	$(BIN)/vethtrace demo
 
 .PHONY: test
-test: ## set up and run every test (root); PKG=./tracer/... for some
+test: ## set up, vet, check generated files, run every test (root); PKG=./tracer/... for some
 	@deploy/setup/test.sh
-	$(GO) vet ./...
-	@$(MAKE) --no-print-directory generated-check
-	@mkdir -p $(BIN)
+	@mkdir -p $(BIN); failed=0; \
+	echo '$(GO) vet ./...'; $(GO) vet ./... || failed=1; \
+	$(MAKE) --no-print-directory generated-check || failed=1; \
 	$(GO) run ./internal/tools/testsum -summary $(BIN)/test-summary -total $(TEST_TIMEOUT) -- \
-		-count=1 -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PKG)
+		-count=1 -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PKG) || failed=1; \
+	exit $$failed
 
 .PHONY: race
 race: ## run the tests that need no kernel under the race detector (needs cgo, gcc)
