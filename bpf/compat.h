@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the compiler, the libraries' headers or a trimmed vmlinux.h leave out. */
+#ifndef VT_COMPAT_H
+#define VT_COMPAT_H
+
+#define VT_TCX_NEXT (-1) /* enum tcx_action_base: TCX_NEXT, go on with the next program */
+#define VT_NF_ACCEPT 1 /* uapi/linux/netfilter.h: NF_ACCEPT */
+
+/* uapi/linux/netfilter.h: enum nf_inet_hooks */
+#define VT_NF_PRE_ROUTING 0
+#define VT_NF_LOCAL_IN 1
+#define VT_NF_FORWARD 2
+#define VT_NF_LOCAL_OUT 3
+#define VT_NF_POST_ROUTING 4
+
+#define VT_ETH_P_IP 0x0800
+#define VT_ETH_P_IPV6 0x86dd
+
+#define VT_IPPROTO_ICMP 1
+#define VT_IPPROTO_TCP 6
+#define VT_IPPROTO_UDP 17
+#define VT_IPPROTO_ICMPV6 58
+
+/* linux/net_namespace.h, net/tcp_states.h */
+#define VT_TCP_ESTABLISHED 1
+#define VT_TCP_SYN_SENT 2
+#define VT_TCP_CLOSE 7
+#define VT_TCP_LISTEN 10
+#define VT_TCP_NEW_SYN_RECV 12
+
+/* nf_conntrack_common.h: the low bits of skb->_nfct are enum ip_conntrack_info, the rest points to the entry */
+#define VT_NFCT_INFO 7UL
+#define VT_CT_NEW 2
+#define VT_CT_CONFIRMED (1UL << 3) /* IPS_CONFIRMED */
+
+/* include/linux/skbuff.h since 5.18: skb->tstamp_type, 1 when tstamp is the monotonic time of sending */
+#define VT_TSTAMP_MONOTONIC 1
+
+extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
+
+/* A read-only view of any address as TYPE: plain loads that yield 0 where nothing is mapped (Linux 6.2). */
+#define vt_cast(TYPE, address) ((TYPE *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(TYPE)))
+
+#define VT_LIKELY(x) __builtin_expect(!!(x), 1)
+#define VT_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define VT_READ_ONCE(x) (*(volatile typeof(x) *)&(x))
+
+/*
+ * Publishes a word after what it guards was written. Stores stay in order on
+ * x86; elsewhere only an atomic exchange is a barrier to every BPF JIT.
+ */
+static __always_inline void vt_publish(__u64 *word, __u64 value)
+{
+	barrier();
+#if defined(__TARGET_ARCH_x86)
+	*(volatile __u64 *)word = value;
+#else
+	__sync_lock_test_and_set(word, value);
+#endif
+}
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Counters: whose they are and how a program adds to them. */
+#ifndef VT_COUNT_H
+#define VT_COUNT_H
+
+static __always_inline __u32 vt_shard(void)
+{
+	return bpf_get_smp_processor_id() & cfg_shard_mask;
+}
+
+/* The account of target number `target`; NULL if Go made no room for it. */
+static __always_inline struct vt_account *vt_account_of(__u32 target, __u32 direction)
+{
+	__u32 key = (target * 2 + direction) * (cfg_shard_mask + 1) + vt_shard();
+
+	return bpf_map_lookup_elem(&vt_accounts, &key);
+}
+
+/*
+ * Starts and drops happen in process context too, where a softirq may come
+ * between load and store: these counters are always added to atomically.
+ * `target` is the number plus 1, as slots keep it; 0 counts nothing.
+ */
+#define vt_count(target, direction, field, by)                                                         \
+	({                                                                                             \
+		struct vt_account *account = (target) ? vt_account_of((target) - 1, direction) : NULL; \
+		if (account)                                                                           \
+			__sync_fetch_and_add(&account->field, by);                                     \
+	})
+
+static __always_inline struct vt_global *vt_global_of(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&vt_globals, &key);
+}
+
+/* Counters of a CPU that only say how much: a lost addition is no error. */
+#define vt_note(field)                                     \
+	({                                                 \
+		struct vt_global *global = vt_global_of(); \
+		if (global)                                \
+			global->field++;                   \
+	})
+
+/* 1 where value > limit, both below 2^63. */
+#define VT_ABOVE(value, limit)                  \
+	({                                      \
+		__u64 sign = (limit) - (value); \
+		barrier_var(sign);              \
+		sign >> 63;                     \
+	})
+
+/*
+ * Adds one value to a histogram. Ends run with softirqs off, so a shard that
+ * belongs to one CPU has one writer; shards that CPUs share need atomics.
+ */
+static __always_inline void vt_observe(struct vt_hist *hist, __u64 ns)
+{
+	__u32 index;
+
+	if (ns < 32) {
+		index = ns;
+	} else if (ns >> 31) {
+		index = VT_BUCKETS;
+	} else {
+		__u64 value = ns, high, step;
+
+		/* floor(log2) without a branch, which the verifier would follow both ways for each hop */
+		high = VT_ABOVE(value, 0xffffULL) << 4;
+		value >>= high;
+		step = VT_ABOVE(value, 0xffULL) << 3;
+		value >>= step;
+		high += step;
+		step = VT_ABOVE(value, 0xfULL) << 2;
+		value >>= step;
+		high += step;
+		step = VT_ABOVE(value, 0x3ULL) << 1;
+		value >>= step;
+		high += step + (value >> 1);
+		index = 32 + (high - 5) * 16 + ((ns >> (high - 4)) & 15);
+	}
+	if (index > VT_BUCKETS)
+		return;
+	barrier_var(index);
+	if (index > VT_BUCKETS) /* the verifier's own look at it: the line above may be merged away */
+		return;
+	/* bucket VT_BUCKETS is `overflow`, which lies right behind them */
+	if (cfg_shared_shards) {
+		__sync_fetch_and_add(&hist->bucket[index], 1);
+		__sync_fetch_and_add(&hist->sum, ns);
+	} else {
+		hist->bucket[index]++;
+		hist->sum += ns;
+	}
+	/* a larger maximum of another CPU may be lost where shards are shared: then by one value */
+	if (ns > VT_READ_ONCE(hist->max))
+		hist->max = ns;
+}
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Programs of netfilter links: one per border of a hook, since a link has no
+ * cookie to tell them apart; which hook and which namespace, the state says.
+ */
+#ifndef VT_HOOK_NETFILTER_H
+#define VT_HOOK_NETFILTER_H
+
+static __always_inline __u32 vt_nf_hook(__u32 side, __u32 hook, __u32 border)
+{
+	return VT_HOOK_NETFILTER + (side * 5 + hook) * VT_BORDERS + border;
+}
+
+/* 0: the host's namespace, 1: a target's */
+static __always_inline __u32 vt_side(const struct nf_hook_state *state)
+{
+	return state->net->ns.inum != cfg_host_netns;
+}
+
+/* The connection of this packet is not confirmed yet: it pays for that and for its neighbour's resolution. */
+static __always_inline bool vt_is_new(struct sk_buff *skb)
+{
+	__u64 conntrack = skb->_nfct;
+
+	if ((conntrack & VT_NFCT_INFO) != VT_CT_NEW)
+		return false;
+	return !(vt_cast(struct nf_conn, conntrack & ~VT_NFCT_INFO)->status & VT_CT_CONFIRMED);
+}
+
+static __always_inline int vt_border(struct bpf_nf_ctx *ctx, __u32 border)
+{
+	struct sk_buff *skb = ctx->skb;
+	__u32 side = vt_side(ctx->state);
+	struct vt_found found;
+	struct vt_slot *slot = vt_pass(skb, &found, vt_nf_hook(side, ctx->state->hook, border), 0);
+
+	if (slot && !side && vt_is_new(skb))
+		slot->flags |= VT_FLAG_NEW;
+	return VT_NF_ACCEPT;
+}
+
+SEC("netfilter")
+int vt_border_0(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 0);
+}
+
+SEC("netfilter")
+int vt_border_1(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 1);
+}
+
+SEC("netfilter")
+int vt_border_2(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 2);
+}
+
+SEC("netfilter")
+int vt_border_3(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 3);
+}
+
+SEC("netfilter")
+int vt_border_4(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 4);
+}
+
+SEC("netfilter")
+int vt_border_5(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 5);
+}
+
+SEC("netfilter")
+int vt_border_6(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 6);
+}
+
+SEC("netfilter")
+int vt_border_7(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 7);
+}
+
+SEC("netfilter")
+int vt_border_8(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 8);
+}
+
+SEC("netfilter")
+int vt_border_9(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 9);
+}
+
+SEC("netfilter")
+int vt_border_10(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, 10);
+}
+
+SEC("netfilter")
+int vt_border_last(struct bpf_nf_ctx *ctx)
+{
+	return vt_border(ctx, VT_BORDERS - 1);
+}
+
+/* Bytes behind the TCP header, 0 for what is not TCP over IPv4 or IPv6. */
+static __always_inline __u32 vt_payload(struct sk_buff *skb, const struct vt_packet *packet)
+{
+	unsigned char *network = vt_network(skb);
+	__u32 header = packet->ipv6 ? sizeof(struct ipv6hdr) : (*(__u8 *)vt_cast(struct iphdr, network) & 15) * 4;
+	__u32 words;
+
+	if (packet->protocol != VT_IPPROTO_TCP)
+		return 0;
+	words = *((__u8 *)vt_cast(struct tcphdr, network + header) + 12) >> 4;
+	return packet->length - header - words * 4;
+}
+
+/* Number plus 1 of the host-mode target, or (with VT_PORT_PUBLISHED) the proxied one, that sends this. */
+static __always_inline __u32 vt_sender(struct sk_buff *skb, const struct vt_packet *packet)
+{
+	__u32 port = vt_lookup_port(packet->protocol, packet->source_port);
+	struct vt_socket *socket;
+
+	if (port || !cfg_host_mode || !skb->sk)
+		return port;
+	if (packet->protocol == VT_IPPROTO_UDP) {
+		/* UDP is sent by the process itself */
+		struct vt_group *group = vt_current_group();
+
+		return group && !group->flags ? group->target : 0;
+	}
+	socket = vt_lookup_socket(skb->sk);
+	return socket && !socket->flags ? socket->target : 0;
+}
+
+/* The proxy sends on what it got: its own time is over. */
+static __always_inline void vt_proxy_sends(__u16 target, __u64 now)
+{
+	struct vt_proxy *proxy = &vt_proxies[(target - 1) & (VT_PROXIES - 1)];
+	__u32 key = ((target - 1) * 3 + 2) * (cfg_shard_mask + 1) + vt_shard();
+	/* with several requests in the proxy it is not known which one this answers */
+	bool one = proxy->waiting == 1;
+	struct vt_hist *hist;
+
+	proxy->waiting = 0;
+	if (!one)
+		return;
+	hist = bpf_map_lookup_elem(&vt_waiting, &key);
+	if (hist)
+		vt_observe(hist, now - proxy->arrived);
+}
+
+/* LOCAL_OUT of the host, first: host to container, the proxy's legs, and all that host-mode targets send. */
+static __always_inline void vt_host_out(struct sk_buff *skb, struct vt_origin *origin)
+{
+	struct vt_socket *socket;
+	struct vt_packet packet;
+	struct vt_found found;
+	__u32 sender;
+
+	if (!vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
+		return;
+	origin->target[VT_INGRESS] = vt_destined(&packet);
+	sender = vt_sender(skb, &packet);
+	origin->target[VT_EGRESS] = sender & ~VT_PORT_PUBLISHED;
+	if (!origin->target[VT_INGRESS] && !origin->target[VT_EGRESS])
+		return;
+	origin->peer[VT_INGRESS] = VT_PEER_HOST;
+	if (sender & VT_PORT_PUBLISHED)
+		origin->peer[VT_EGRESS] = VT_PEER_PROXY;
+	socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
+	if (socket && socket->flags & VT_FLAG_PROXY && origin->target[VT_INGRESS]) {
+		origin->peer[VT_INGRESS] = VT_PEER_PROXY;
+		if (vt_payload(skb, &packet))
+			vt_proxy_sends(origin->target[VT_INGRESS], bpf_ktime_get_ns());
+	}
+	if (!vt_start(skb, &packet, origin, &found))
+		return;
+}
+
+/* LOCAL_OUT, first: where a target's own packets begin their journey. */
+SEC("netfilter")
+int vt_local_out(struct bpf_nf_ctx *ctx)
+{
+	struct sk_buff *skb = ctx->skb;
+	const struct nf_hook_state *state = ctx->state;
+	__u32 side = vt_side(state);
+	struct vt_origin origin = { .hook = vt_nf_hook(side, VT_NF_LOCAL_OUT, 0) };
+	struct vt_device *device;
+	struct vt_packet packet;
+	struct vt_found found;
+
+	if (!vt_open)
+		return VT_NF_ACCEPT;
+	if (!side) {
+		vt_host_out(skb, &origin);
+		return VT_NF_ACCEPT;
+	}
+	/* what a container says to itself crosses no border */
+	if (state->out->flags & 8 /* IFF_LOOPBACK */)
+		return VT_NF_ACCEPT;
+	device = vt_lookup_device(state->net->ns.inum, 0);
+	if (!device || !vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
+		return VT_NF_ACCEPT;
+	origin.target[VT_EGRESS] = device->target + 1;
+	vt_start(skb, &packet, &origin, &found);
+	return VT_NF_ACCEPT;
+}
+
+/* Who the other end is, for a journey that ends in the host's own stack. */
+static __always_inline void vt_host_in(struct sk_buff *skb, struct vt_slot *slot)
+{
+	struct vt_packet packet;
+	__u32 port;
+
+	if (slot->target[VT_EGRESS] && slot->peer[VT_EGRESS] == VT_PEER_UNKNOWN) {
+		struct vt_socket *socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
+
+		slot->peer[VT_EGRESS] = socket && socket->flags & VT_FLAG_PROXY ? VT_PEER_PROXY : VT_PEER_HOST;
+	}
+	if (!slot->target[VT_INGRESS] || !vt_parse(skb, &packet))
+		return;
+	port = vt_lookup_port(packet.protocol, packet.target_port);
+	if (!(port & VT_PORT_PUBLISHED))
+		return;
+	slot->peer[VT_INGRESS] = VT_PEER_PROXY;
+	if (vt_payload(skb, &packet)) {
+		struct vt_proxy *proxy = &vt_proxies[(slot->target[VT_INGRESS] - 1) & (VT_PROXIES - 1)];
+
+		proxy->arrived = bpf_ktime_get_ns();
+		proxy->waiting++;
+	}
+}
+
+/* LOCAL_IN, last: handed to the transport layer, the journey ends. */
+SEC("netfilter")
+int vt_local_in(struct bpf_nf_ctx *ctx)
+{
+	struct sk_buff *skb = ctx->skb;
+	const struct nf_hook_state *state = ctx->state;
+	__u32 side = vt_side(state);
+	struct vt_found found;
+	struct vt_slot *slot = vt_pass(skb, &found, vt_nf_hook(side, VT_NF_LOCAL_IN, VT_BORDERS - 1), 0);
+	struct vt_global *global;
+
+	if (!slot)
+		return VT_NF_ACCEPT;
+	if (!side) {
+		if (vt_is_new(skb))
+			slot->flags |= VT_FLAG_NEW;
+		vt_host_in(skb, slot);
+	}
+	global = vt_global_of();
+	if (vt_complete(slot, found) && global)
+		global->last_ended = (__u64)state->net->ns.inum << 32 | (found.index + 1);
+	return VT_NF_ACCEPT;
+}
+
+/* Right behind vt_local_out: the zero line of netfilter. */
+SEC("netfilter")
+int vt_null_netfilter(struct bpf_nf_ctx *ctx)
+{
+	__u32 hook = vt_nf_hook(vt_side(ctx->state), VT_NF_LOCAL_OUT, 0);
+
+	vt_null_hop(ctx->skb, hook, VT_TYPE_NETFILTER);
+	return VT_NF_ACCEPT;
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Tracepoints between two devices: the crossing of a veth, and the way out of a queue. */
+#ifndef VT_HOOK_SOFTIRQ_H
+#define VT_HOOK_SOFTIRQ_H
+
+/* A packet from a container that is no target, as it comes out of its veth at the host. */
+static __always_inline void vt_from_foreign(struct sk_buff *skb, __u32 hook, __u32 ifindex)
+{
+	struct vt_device *device = vt_lookup_device(cfg_host_netns, ifindex);
+	struct vt_origin origin = { .hook = hook, .ifindex = ifindex };
+	struct vt_packet packet;
+	struct vt_found found;
+
+	if (!device || device->role != VT_ROLE_FOREIGN || !vt_open)
+		return;
+	if (!vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
+		return;
+	origin.target[VT_INGRESS] = vt_destined(&packet);
+	origin.peer[VT_INGRESS] = VT_PEER_FOREIGN + device->target;
+	if (origin.target[VT_INGRESS])
+		vt_start(skb, &packet, &origin, &found);
+}
+
+/* A journey that has crossed into another namespace: if nothing of ours is there, it ends. */
+static __always_inline void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 netns, __u32 ifindex)
+{
+	struct vt_device *device = vt_lookup_device(netns, ifindex);
+
+	if (device && device->role == VT_ROLE_DEVICE)
+		return;
+	if (device)
+		slot->peer[VT_EGRESS] = VT_PEER_FOREIGN + device->target;
+	vt_complete(slot, found);
+}
+
+static __always_inline void vt_crossing(struct sk_buff *skb, __u32 hook)
+{
+	struct net_device *dev = skb->dev;
+	__u32 ifindex = dev->ifindex;
+	struct vt_found found;
+	struct vt_slot *slot = vt_pass(skb, &found, hook, ifindex);
+	__u32 netns;
+
+	if (slot && slot->target[VT_INGRESS])
+		return;
+	netns = vt_netns(dev);
+	if (slot) {
+		if (netns != cfg_host_netns)
+			vt_to_foreign(slot, found, netns, ifindex);
+	} else if (netns == cfg_host_netns) {
+		vt_from_foreign(skb, hook, ifindex);
+	}
+}
+
+/* A packet is queued for the softirq of its new namespace. */
+SEC("tp_btf/netif_rx")
+int BPF_PROG(vt_netif_rx, struct sk_buff *skb)
+{
+	vt_crossing(skb, VT_HOOK_NETIF_RX);
+	return 0;
+}
+
+/* The same where the receiving end of a veth runs NAPI (GRO or XDP): then the softirq wait is over. */
+SEC("tp_btf/napi_gro_receive_entry")
+int BPF_PROG(vt_gro_receive, struct sk_buff *skb)
+{
+	vt_crossing(skb, VT_HOOK_GRO_RECEIVE);
+	return 0;
+}
+
+/* An uplink's queue has let the packet go: the journey ends. */
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(vt_start_xmit, struct sk_buff *skb, struct net_device *dev)
+{
+	struct vt_found found;
+	struct vt_slot *slot = vt_journey(skb, &found);
+	__u32 at;
+
+	if (!slot)
+		return 0;
+	at = slot->stamps - 1;
+	if (at >= VT_STAMPS)
+		return 0;
+	barrier_var(at);
+	if (at >= VT_STAMPS)
+		return 0;
+	if ((__u8)(slot->stamp[at] >> 48) != VT_HOOK_UPLINK_EGRESS || slot->ifindex[at] != dev->ifindex)
+		return 0;
+	vt_write(slot, found, VT_HOOK_START_XMIT, dev->ifindex, bpf_ktime_get_ns());
+	vt_complete(slot, found);
+	return 0;
+}
+
+/* Right behind vt_netif_rx: the zero line of tracepoints. */
+SEC("tp_btf/netif_rx")
+int BPF_PROG(vt_null_tracepoint, struct sk_buff *skb)
+{
+	vt_null_hop(skb, VT_HOOK_NETIF_RX, VT_TYPE_TRACEPOINT);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Whose a device, an address, a port, a flow, a socket or a process is. */
+#ifndef VT_OWNER_H
+#define VT_OWNER_H
+
+/* A namespace's or device's entry; NULL: nobody's. ifindex 0 asks for the namespace. */
+static __always_inline struct vt_device *vt_lookup_device(__u32 netns, __u32 ifindex)
+{
+	__u64 key = (__u64)netns << 32 | ifindex;
+	__u32 first = (key * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
+
+	for (__u32 probe = 0; probe < VT_PROBES; probe++) {
+		struct vt_device *device = &vt_devices[(first + probe) & (VT_DEVICES - 1)];
+
+		if (device->netns == netns && device->ifindex == ifindex)
+			return device;
+	}
+	return NULL;
+}
+_Static_assert(VT_DEVICES == 1 << 14, "vt_lookup_device takes 14 bits of the hash");
+
+static __always_inline __u32 vt_netns(struct net_device *device)
+{
+	return device->nd_net.net->ns.inum;
+}
+
+/* VT_ADDRESS_HOST, number of the target plus 1, or 0: an address elsewhere. */
+static __always_inline __u32 vt_lookup_address(__u64 high, __u64 low)
+{
+	__u32 first = ((high ^ low) * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
+
+	for (__u32 probe = 0; probe < VT_PROBES; probe++) {
+		struct vt_address *address = &vt_addresses[(first + probe) & (VT_ADDRESSES - 1)];
+
+		if (address->low == low && address->high == high)
+			return address->owner;
+	}
+	return 0;
+}
+_Static_assert(VT_ADDRESSES == 1 << 14, "vt_lookup_address takes 14 bits of the hash");
+
+/* Number plus 1 of the target that a local port of the host belongs to, perhaps with VT_PORT_PUBLISHED, or 0. */
+static __always_inline __u32 vt_lookup_port(__u8 protocol, __u16 port)
+{
+	if (protocol == VT_IPPROTO_TCP)
+		return vt_ports[0][port];
+	if (protocol == VT_IPPROTO_UDP)
+		return vt_ports[1][port];
+	return 0;
+}
+
+/* A flow's place, from the packet that would answer it. */
+static __always_inline struct vt_flow *vt_flow_of(__u8 protocol, __u64 remote_high, __u64 remote_low,
+						  __u16 remote_port, __u16 local_port, __u32 *tag)
+{
+	__u64 hash = remote_high * 0xff51afd7ed558ccdULL;
+
+	hash = (hash ^ remote_low) * 0xc4ceb9fe1a85ec53ULL;
+	hash ^= hash >> 29;
+	hash = (hash ^ ((__u64)protocol << 32 | (__u32)remote_port << 16 | local_port)) * 0x9e3779b97f4a7c15ULL;
+	hash ^= hash >> 32;
+	*tag = hash;
+	return &vt_flows[(hash >> 32) & (VT_FLOWS - 1)];
+}
+
+static __always_inline __u32 vt_lookup_flow(const struct vt_packet *packet)
+{
+	__u32 tag;
+	struct vt_flow *flow = vt_flow_of(packet->protocol, packet->source_high, packet->source_low,
+					  packet->source_port, packet->target_port, &tag);
+
+	return flow->tag == tag ? flow->target : 0;
+}
+
+/* Remembers the flow of a packet that leaves, so that its answers are known. */
+static __always_inline void vt_learn_flow(const struct vt_packet *packet, __u16 target)
+{
+	__u32 tag;
+	struct vt_flow *flow = vt_flow_of(packet->protocol, packet->target_high, packet->target_low,
+					  packet->target_port, packet->source_port, &tag);
+
+	if (flow->tag == tag && flow->target == target)
+		return;
+	flow->target = 0;
+	flow->tag = tag;
+	flow->target = target;
+}
+
+static __always_inline struct vt_socket *vt_socket_of(__u64 number)
+{
+	__u32 at = (number * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
+
+	return &vt_sockets[at & (VT_SOCKETS - 1)];
+}
+_Static_assert(VT_SOCKETS == 1 << 14, "vt_socket_of takes 14 bits of the hash");
+
+/* A socket's entry, or NULL. */
+static __always_inline struct vt_socket *vt_lookup_socket(const struct sock *sk)
+{
+	__u64 number = vt_number(sk);
+	struct vt_socket *socket = vt_socket_of(number);
+
+	return socket->number == number ? socket : NULL;
+}
+
+static __always_inline void vt_learn_socket(__u64 number, __u16 target, __u16 flags)
+{
+	struct vt_socket *socket = vt_socket_of(number);
+
+	socket->number = 0;
+	socket->target = target;
+	socket->flags = flags;
+	socket->ready = 0;
+	socket->number = number;
+}
+
+static __always_inline __u64 vt_cgroup_of(struct task_struct *task)
+{
+	if (cfg_cgroup_subsys < 0)
+		return task->cgroups->dfl_cgrp->kn->id;
+	return task->cgroups->subsys[cfg_cgroup_subsys & 15]->cgroup->kn->id;
+}
+
+/* The group of the process that runs now; NULL: nobody's. Only where the process is the one that acts. */
+static __always_inline struct vt_group *vt_current_group(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 cgroup = vt_cgroup_of(task);
+
+	for (__u32 i = 0; i < VT_GROUPS; i++) {
+		struct vt_group *group = &vt_groups[i];
+
+		if (!group->target)
+			return NULL;
+		if (group->cgroup ? group->cgroup == cgroup : group->tgid == (__u32)task->tgid)
+			return group;
+	}
+	return NULL;
+}
+
+#endif

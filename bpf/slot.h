@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A journey's life in the table. One packet is handled by one CPU at a time, so
+ * a live slot has one writer; what can go wrong is that the packet is gone, its
+ * address is used again, or the slot was taken from a packet that stood still
+ * for a second. Identity catches the first two, the generation the third.
+ */
+#ifndef VT_SLOT_H
+#define VT_SLOT_H
+
+#define VT_STATE_MASK 7ULL
+#define VT_GENERATION_MASK (0xffffULL << 3)
+
+static __always_inline __u32 vt_set(__u64 key)
+{
+	/* multiplicative hash: the upper bits of the product depend on all of the key's */
+	return (key * 0x9e3779b97f4a7c15ULL) >> (64 - 10);
+}
+_Static_assert(VT_SETS == 1 << 10, "vt_set yields 10 bits");
+
+static __always_inline __u8 vt_generation(__u64 owner)
+{
+	return owner >> 3;
+}
+
+/* What a hook holds of a journey. */
+struct vt_found {
+	__u32 index;
+	__u64 owner; /* word as it was found; 0 when nothing was */
+};
+
+/* The slot where `key` is in `state`. */
+static __always_inline struct vt_found vt_find(__u64 key, __u64 state)
+{
+	__u32 first = vt_set(key) * VT_WAYS;
+	struct vt_found found = {};
+
+#pragma unroll
+	for (int way = 0; way < VT_WAYS; way++) {
+		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
+
+		if (((owner ^ key) & ~VT_GENERATION_MASK) == state) {
+			found.index = first + way;
+			found.owner = owner;
+			return found;
+		}
+	}
+	return found;
+}
+
+static __always_inline struct vt_slot *vt_slot_of(struct vt_found found)
+{
+	__u32 index = found.index;
+
+	/* once more, where the verifier sees it: a spilled register loses its bounds */
+	asm volatile("%0 &= %1" : "+r"(index) : "i"(VT_SLOTS - 1));
+	return &vt_slots[index];
+}
+
+static __always_inline __u64 *vt_owner_of(struct vt_found found)
+{
+	__u32 index = found.index;
+
+	asm volatile("%0 &= %1" : "+r"(index) : "i"(VT_SLOTS - 1));
+	return &vt_owners[index];
+}
+
+/* Takes the slot out of `found.owner`'s hands; false when somebody was faster. */
+static __always_inline bool vt_seize(struct vt_found found)
+{
+	__u64 busy = (found.owner & ~VT_STATE_MASK) | VT_STATE_BUSY;
+
+	return __sync_val_compare_and_swap(vt_owner_of(found), found.owner, busy) == found.owner;
+}
+
+static __always_inline void vt_release(struct vt_found found)
+{
+	vt_publish(vt_owner_of(found), (found.owner & ~VT_STATE_MASK) | VT_STATE_ENDED);
+}
+
+/*
+ * Counts a journey whose packet vanished without an event of its own. Behind
+ * napi_gro_receive a packet may have become part of another one, which no
+ * tracepoint tells: that is what its last stamp says. Rare, so not inlined.
+ */
+static __noinline void vt_vanished(__u32 index)
+{
+	struct vt_found found = { .index = index };
+	struct vt_slot *slot = vt_slot_of(found);
+	__u32 last = slot->stamps - 1;
+	bool merged = false;
+
+	if (last < VT_STAMPS) {
+		barrier_var(last);
+		if (last < VT_STAMPS)
+			merged = (__u8)(slot->stamp[last] >> 48) == VT_HOOK_GRO_RECEIVE;
+	}
+	for (int direction = 0; direction < 2; direction++) {
+		if (merged)
+			vt_count(slot->target[direction], direction, merged, 1);
+		else
+			vt_count(slot->target[direction], direction, expired, 1);
+	}
+}
+
+/* Closes the slot of a packet that has gone, and whose address is used by another one. */
+static __noinline void vt_close_stale(__u32 index, __u64 owner)
+{
+	struct vt_found found = { .index = index, .owner = owner };
+
+	vt_note(mismatched);
+	if (vt_seize(found)) {
+		vt_vanished(index);
+		vt_release(found);
+	}
+}
+
+/* A way of the set that a newcomer may take; owner 0 with index ~0: none. */
+static __always_inline struct vt_found vt_room(__u64 key, __u64 now)
+{
+	__u32 first = vt_set(key) * VT_WAYS;
+	struct vt_found room = { .index = ~0U };
+
+	for (int way = 0; way < VT_WAYS; way++) {
+		struct vt_found here = { .index = (first + way) & (VT_SLOTS - 1) };
+		__u64 state;
+
+		here.owner = VT_READ_ONCE(vt_owners[here.index]);
+		state = here.owner & VT_STATE_MASK;
+		if (state == VT_STATE_BUSY)
+			continue;
+		if (!((here.owner ^ key) & ~(VT_GENERATION_MASK | VT_STATE_MASK)) && here.owner)
+			return here; /* the same skb: its former life is over */
+		if (room.index != ~0U)
+			continue;
+		if (state != VT_STATE_LIVE || now - vt_slot_of(here)->start > VT_STALE_NS)
+			room = here;
+	}
+	return room;
+}
+
+/*
+ * Claims a slot for a packet that begins its journey; found.owner is 0 when the
+ * set is full, which is counted by the caller. The slot is busy until
+ * vt_begin() publishes it.
+ */
+static __always_inline struct vt_found vt_claim(__u64 key, __u64 now)
+{
+	struct vt_found room = vt_room(key, now), none = {};
+	__u64 busy;
+
+	if (room.index == ~0U)
+		return none;
+	busy = key | ((room.owner + 8) & VT_GENERATION_MASK) | VT_STATE_BUSY;
+	if (__sync_val_compare_and_swap(vt_owner_of(room), room.owner, busy) != room.owner)
+		return none;
+	if ((room.owner & VT_STATE_MASK) == VT_STATE_LIVE)
+		vt_vanished(room.index);
+	room.owner = busy;
+	return room;
+}
+
+/* The owner word of a journey under way. */
+static __always_inline void vt_begin(struct vt_found *found)
+{
+	found->owner = (found->owner & ~VT_STATE_MASK) | VT_STATE_LIVE;
+	vt_publish(vt_owner_of(*found), found->owner);
+}
+
+/* Does the slot hold this very packet? */
+static __always_inline bool vt_same(struct vt_slot *slot, struct sk_buff *skb)
+{
+	if (slot->ident != vt_ident(skb, slot->flags & VT_FLAG_IPV6, slot->protocol))
+		return false;
+	return !slot->birth || slot->birth == skb->tstamp;
+}
+
+/*
+ * The journey of a packet, or NULL. A slot that holds another packet at the
+ * same address is closed: its own packet has vanished.
+ */
+static __always_inline struct vt_slot *vt_journey(struct sk_buff *skb, struct vt_found *found)
+{
+	struct vt_slot *slot;
+
+	*found = vt_find(vt_key(skb), VT_STATE_LIVE);
+	if (!found->owner)
+		return NULL;
+	slot = vt_slot_of(*found);
+	if (VT_LIKELY(vt_same(slot, skb)))
+		return slot;
+	vt_close_stale(found->index, found->owner);
+	return NULL;
+}
+
+/* Mixes a hook and its device into the history of a journey. */
+static __always_inline __u64 vt_mix(__u64 hash, __u32 hook, __u32 ifindex)
+{
+	return (hash ^ ((__u64)hook << 32 | ifindex)) * 0x9e3779b97f4a7c15ULL + 1;
+}
+
+/* Writes one stamp. `now` was read after the packet had been recognised. */
+static __always_inline void vt_write(struct vt_slot *slot, struct vt_found found, __u32 hook, __u32 ifindex,
+				     __u64 now)
+{
+	__u32 at = slot->stamps;
+
+	if (at >= VT_STAMPS) {
+		slot->flags |= VT_FLAG_TRUNCATED;
+		return;
+	}
+	barrier_var(at);
+	if (at >= VT_STAMPS)
+		return;
+	slot->stamp[at] = VT_STAMP(vt_generation(found.owner), hook, now - slot->skew);
+	slot->ifindex[at] = ifindex;
+	if (cfg_slow_ns || cfg_sample)
+		slot->cpu[at] = bpf_get_smp_processor_id();
+	slot->hash = vt_mix(slot->hash, hook, ifindex);
+	slot->stamps = at + 1;
+}
+
+/* A hook in the middle of a journey. Returns the journey, or NULL. */
+static __always_inline struct vt_slot *vt_pass(struct sk_buff *skb, struct vt_found *found, __u32 hook, __u32 ifindex)
+{
+	struct vt_slot *slot = vt_journey(skb, found);
+
+	if (slot)
+		vt_write(slot, *found, hook, ifindex, bpf_ktime_get_ns());
+	return slot;
+}
+
+#endif

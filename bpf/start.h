@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which packets begin a journey, and whose they are. */
+#ifndef VT_START_H
+#define VT_START_H
+
+/* What is known of a packet when its journey begins. Numbers of targets are plus 1, 0 none. */
+struct vt_origin {
+	__u16 target[2];
+	__u16 peer[2];
+	__u8 flags;
+	__u32 hook;
+	__u32 ifindex;
+};
+
+/* May this packet start a journey, after --proto, --port and --peer? */
+static __always_inline bool vt_wanted_packet(const struct vt_packet *packet)
+{
+	if (cfg_filter_protocol && packet->protocol != cfg_filter_protocol &&
+	    !(cfg_filter_protocol == VT_IPPROTO_ICMP && packet->protocol == VT_IPPROTO_ICMPV6))
+		return false;
+	if (cfg_filter_port) {
+		__u16 source = packet->source_port, target = packet->target_port;
+		bool found = vt_filter_ports[source >> 6] >> (source & 63) & 1;
+
+		if (!found && !(vt_filter_ports[target >> 6] >> (target & 63) & 1))
+			return false;
+	}
+	if (cfg_filter_peer) {
+		bool source = (packet->source_high & cfg_peer_mask_high) == cfg_peer_high &&
+			      (packet->source_low & cfg_peer_mask_low) == cfg_peer_low;
+		bool target = (packet->target_high & cfg_peer_mask_high) == cfg_peer_high &&
+			      (packet->target_low & cfg_peer_mask_low) == cfg_peer_low;
+
+		if (!source && !target)
+			return false;
+	}
+	return true;
+}
+
+static __always_inline __u64 *vt_refused_of(__u64 key)
+{
+	return &vt_refusals[(key * 0x9e3779b97f4a7c15ULL) >> (64 - 10) & (VT_REFUSED - 1)];
+}
+
+static __always_inline __u16 vt_segments(struct sk_buff *skb)
+{
+	struct skb_shared_info *shared = vt_cast(struct skb_shared_info, skb->head + skb->end);
+	__u16 segments = shared->gso_segs;
+
+	return segments ? segments : 1;
+}
+
+/*
+ * Begins a journey and writes its first stamp. Counts it as started for each
+ * of its targets, and as evicted where there is no slot. Returns its slot, or NULL.
+ */
+static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struct vt_packet *packet,
+						const struct vt_origin *origin, struct vt_found *found)
+{
+	__u64 key = vt_key(skb), now = bpf_ktime_get_ns();
+	struct vt_slot *slot;
+
+	vt_count(origin->target[VT_INGRESS], VT_INGRESS, started, 1);
+	vt_count(origin->target[VT_EGRESS], VT_EGRESS, started, 1);
+	*found = vt_claim(key, now);
+	if (!found->owner) {
+		*vt_refused_of(key) = key;
+		vt_count(origin->target[VT_INGRESS], VT_INGRESS, evicted, 1);
+		vt_count(origin->target[VT_EGRESS], VT_EGRESS, evicted, 1);
+		return NULL;
+	}
+	slot = vt_slot_of(*found);
+	slot->protocol = packet->protocol;
+	slot->ident = vt_ident(skb, packet->ipv6, packet->protocol);
+	slot->birth = vt_birth(skb);
+	slot->start = now;
+	slot->hash = 0;
+	slot->ready = 0;
+	/* behind the link layer, wherever skb->data stands at this hook */
+	slot->length = skb->len - vt_link_header(skb);
+	slot->skew = 0;
+	slot->target[VT_INGRESS] = origin->target[VT_INGRESS];
+	slot->target[VT_EGRESS] = origin->target[VT_EGRESS];
+	slot->peer[VT_INGRESS] = origin->peer[VT_INGRESS];
+	slot->peer[VT_EGRESS] = origin->peer[VT_EGRESS];
+	slot->segments = vt_segments(skb);
+	slot->stamps = 0;
+	slot->flags = origin->flags | (packet->ipv6 ? VT_FLAG_IPV6 : 0);
+	vt_write(slot, *found, origin->hook, origin->ifindex, now);
+	vt_begin(found);
+	return slot;
+}
+
+/*
+ * A packet from outside, or from this host: to a target's own address, to a
+ * port of the host that belongs to one, or the answer to a flow that one opened.
+ */
+static __always_inline __u16 vt_destined(const struct vt_packet *packet)
+{
+	__u32 owner = vt_lookup_address(packet->target_high, packet->target_low);
+
+	if (!owner)
+		return 0;
+	if (owner != VT_ADDRESS_HOST)
+		return owner;
+	owner = vt_lookup_port(packet->protocol, packet->target_port) & ~VT_PORT_PUBLISHED;
+	return owner ? owner : vt_lookup_flow(packet);
+}
+
+/*
+ * A packet at a target's device, or at its other end, that has no journey: it
+ * began unseen (a raw socket, a bridge's copy, a container that is no target),
+ * was never wanted, or had found its set full. `last` is set where each packet
+ * passes once, so that it is counted there. Returns its slot, or NULL.
+ */
+static __always_inline struct vt_slot *vt_start_late(struct sk_buff *skb, const struct vt_origin *origin,
+						     __u32 direction, bool last, struct vt_found *found)
+{
+	__u64 key = vt_key(skb), *refused = vt_refused_of(key);
+	__u16 target = origin->target[direction & 1];
+	struct vt_packet packet;
+	__u32 reason;
+
+	if (*refused == key) {
+		if (last)
+			*refused = 0;
+		return NULL;
+	}
+	if (!vt_parse(skb, &packet))
+		reason = VT_SKIP_NOT_IP;
+	else if (!vt_wanted_packet(&packet))
+		reason = VT_SKIP_FILTERED;
+	else if (!vt_open)
+		reason = VT_SKIP_ATTACHING;
+	else
+		return vt_start(skb, &packet, origin, found);
+	if (last)
+		vt_count(target, direction, skipped[reason & (VT_SKIP_MAX - 1)], 1);
+	return NULL;
+}
+
+/* Makes a target known that a journey meets on its way: it counts as started there too. */
+static __always_inline void vt_join(struct vt_slot *slot, __u16 target, __u32 direction)
+{
+	__u16 other = slot->target[!direction];
+
+	if (slot->target[direction] == target)
+		return;
+	/* a guess at the start may have been wrong: then it was never that target's packet */
+	vt_count(slot->target[direction], direction, started, -1);
+	slot->target[direction] = target;
+	vt_count(target, direction, started, 1);
+	if (other) {
+		slot->peer[direction] = VT_PEER_TARGET + other - 1;
+		slot->peer[!direction] = VT_PEER_TARGET + target - 1;
+	}
+}
+
+/* A journey that began by a guess which its way has shown to be wrong: it was never that target's. */
+static __always_inline void vt_forget(struct vt_slot *slot, struct vt_found found)
+{
+	if (!vt_seize(found))
+		return;
+	vt_count(slot->target[VT_INGRESS], VT_INGRESS, started, -1);
+	vt_count(slot->target[VT_EGRESS], VT_EGRESS, started, -1);
+	vt_release(found);
+}
+
+#endif
