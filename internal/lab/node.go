@@ -37,6 +37,10 @@ func newNode(name string) (*Node, error) {
 	if n.nl, err = openNetlink(ns); err == nil {
 		err = n.linkUp("lo")
 	}
+	if err == nil {
+		// Else link-local addresses are tentative, and nothing is forwarded, for the first 2 s.
+		err = n.Sysctl("net/ipv6/conf/default/accept_dad", "0")
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make node %s: %w", name, err), n.close())
 	}

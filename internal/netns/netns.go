@@ -125,34 +125,43 @@ func (n *NS) Do(fn func() error) error {
 func onFreshThread(leave func() error, fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		err := errExited
-		defer func() { done <- err }()
 		runtime.LockOSThread()
-		lost := false
-		lost, err = excursion(leave, fn)
-		if !lost {
-			runtime.UnlockOSThread()
-		}
+		trip := excursion{err: errExited}
+		defer func() { // also when fn ends the goroutine
+			if !trip.lost {
+				runtime.UnlockOSThread()
+			}
+			done <- trip.err
+		}()
+		trip.run(leave, fn)
 	}()
 	return <-done
 }
 
-// excursion must run on a locked thread. It reports whether the thread is lost, that is still in
-// the other namespace; a fn that ends its goroutine leaves the thread locked and so counts as lost.
-func excursion(leave func() error, fn func() error) (lost bool, err error) {
+// excursion is one visit of a locked thread to another namespace, and what came of it.
+type excursion struct {
+	lost bool  // the thread could not be brought home
+	err  error // of any step; set beforehand to what it means that fn did not return
+}
+
+func (e *excursion) run(leave func() error, fn func() error) {
 	home, err := openThread()
 	if err != nil {
-		return false, err
+		e.err = err
+		return
 	}
 	defer home.Close()
 	if err := leave(); err != nil {
-		return false, err
+		e.err = err
+		return
 	}
-	err = fn()
-	if back := home.enter(); back != nil {
-		return true, errors.Join(err, fmt.Errorf("return to the own namespace: %w", back))
-	}
-	return false, err
+	defer func() {
+		if back := home.enter(); back != nil {
+			e.lost = true
+			e.err = errors.Join(e.err, fmt.Errorf("return to the own namespace: %w", back))
+		}
+	}()
+	e.err = fn()
 }
 
 // enter moves the calling thread. Control keeps the descriptor from being closed, and its number
@@ -163,9 +172,11 @@ func (n *NS) enter() error {
 		return fmt.Errorf("enter network namespace: %w", err)
 	}
 	var set error
-	err = conn.Control(func(fd uintptr) { set = unix.Setns(int(fd), unix.CLONE_NEWNET) })
-	if err = errors.Join(err, set); err != nil {
-		return fmt.Errorf("enter network namespace: %w", err)
+	if conn.Control(func(fd uintptr) { set = unix.Setns(int(fd), unix.CLONE_NEWNET) }) != nil {
+		set = os.ErrClosed // the only way for Control to fail, which it says by an error of its own
+	}
+	if set != nil {
+		return fmt.Errorf("enter network namespace: %w", set)
 	}
 	return nil
 }

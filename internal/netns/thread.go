@@ -52,14 +52,14 @@ func (t *Thread) loop() {
 }
 
 func (t *Thread) run(j job) (lost bool) {
-	err := errExited
-	defer func() { j.done <- err }()
+	trip := excursion{err: errExited}
+	defer func() { j.done <- trip.err }()
 	if j.ns == nil {
-		err = j.fn()
-		return false
+		trip.err = j.fn()
+	} else {
+		trip.run(j.ns.enter, j.fn)
 	}
-	lost, err = excursion(func() error { return j.ns.enter() }, j.fn)
-	return lost
+	return trip.lost
 }
 
 // Do runs fn on the thread inside ns (nil: where the process is) and returns its error.
