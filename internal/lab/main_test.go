@@ -11,6 +11,9 @@ import (
 
 func TestMain(m *testing.M) {
 	MaybeChild()
+	if kind, ok := os.LookupEnv(worldEnv); ok {
+		liveWorld(kind)
+	}
 	os.Exit(m.Run())
 }
 

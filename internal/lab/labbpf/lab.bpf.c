@@ -70,6 +70,12 @@ int delay_netfilter(struct bpf_nf_ctx *ctx)
 	return NF_ACCEPT;
 }
 
+/* At ingress tstamp reads as 0, unless the program shows that it knows of tstamp_type. */
+static __always_inline __u64 birth_stamp(struct __sk_buff *skb)
+{
+	return skb->tstamp_type == BPF_SKB_CLOCK_MONOTONIC ? skb->tstamp : 0;
+}
+
 SEC("tcx")
 int delay_tcx(struct __sk_buff *skb)
 {
@@ -80,7 +86,7 @@ int delay_tcx(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes_relative(skb, 0, ip, sizeof(ip), BPF_HDR_START_NET))
 		return TCX_NEXT;
 	if (wanted(ip[0], ip[IP_PROTOCOL], ip[IP6_NEXTHDR]))
-		spin(skb->tstamp);
+		spin(birth_stamp(skb));
 	return TCX_NEXT;
 }
 

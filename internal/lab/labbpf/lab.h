@@ -20,6 +20,7 @@ typedef _Bool bool;
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 #define BPF_HDR_START_NET 1
+#define BPF_SKB_CLOCK_MONOTONIC 1
 #define IP_PROTOCOL 9 /* offsets in the headers */
 #define IP6_NEXTHDR 6
 
@@ -59,6 +60,11 @@ struct __sk_buff {
 	__u32 data_meta;
 	__u64 flow_keys;
 	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	__u64 sk;
+	__u32 gso_size;
+	__u8 tstamp_type;
 };
 
 /* Of the kernel: offsets come from the running kernel's BTF (CO-RE). */
