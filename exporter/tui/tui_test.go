@@ -81,12 +81,13 @@ func TestGolden(t *testing.T) {
 }
 
 func TestViewFillsTheTerminalExactly(t *testing.T) {
-	for w := 1; w <= 200; w += 7 {
-		for h := 1; h <= 60; h += 3 {
-			for _, keys := range [][]string{nil, {"?"}, {"end"}, {"tab", "r", "pgdown"}} {
-				m := play(w, h, keys...)
-				m.color = w%2 == 0
-				lines := strings.Split(m.content(), "\n")
+	for _, keys := range [][]string{nil, {"?"}, {"end"}, {"tab", "r", "pgdown"}} {
+		m := play(80, 24, keys...)
+		for w := 1; w <= 200; w += 18 {
+			for h := 1; h <= 60; h += 7 {
+				m.color = h%2 == 0
+				sized, _ := m.Update(tea.WindowSizeMsg{Width: w, Height: h})
+				lines := strings.Split(sized.(model).content(), "\n")
 				if len(lines) != h {
 					t.Fatalf("%dx%d after %v: %d lines", w, h, keys, len(lines))
 				}
