@@ -54,7 +54,7 @@ func watchProcess(ctx context.Context, c Container, done chan struct{}) error {
 	}
 	file := os.NewFile(uintptr(fd), "pidfd")
 	// The descriptor is for whatever has that id now.
-	if st, err := readStat(c.PID); err != nil || st.startTicks != c.startTicks {
+	if !alive(c) {
 		file.Close()
 		close(done)
 		return nil

@@ -5,6 +5,7 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -40,8 +41,10 @@ func (k EventKind) String() string {
 		return "stopped"
 	case Renamed:
 		return "renamed"
+	case Unreachable:
+		return "unreachable"
 	}
-	return "unreachable"
+	return fmt.Sprintf("EventKind(%d)", k)
 }
 
 // Event is a change of what runs.
@@ -103,8 +106,12 @@ func (w *watcher) session(ctx context.Context) (connected bool, err error) {
 		Filters: make(client.Filters).Add("type", "container").Add("event", "start", "die", "rename"),
 	})
 	touched := newTouched()
-	ended := make(chan error, 1)
-	go func() { ended <- touched.gather(stream) }()
+	ended := make(chan struct{})
+	var cause error // set before ended is closed
+	go func() {
+		defer close(ended)
+		cause = touched.gather(stream)
+	}()
 	defer func() {
 		cancel()
 		<-ended
@@ -115,9 +122,8 @@ func (w *watcher) session(ctx context.Context) (connected bool, err error) {
 		}
 		connected = true
 		select {
-		case err := <-ended:
-			ended <- err // for the deferred wait
-			return connected, &EngineError{Host: w.docker.host, Err: err}
+		case <-ended:
+			return connected, &EngineError{Host: w.docker.host, Err: cause}
 		case <-touched.signal:
 		}
 	}

@@ -137,9 +137,18 @@ func TestHookNames(t *testing.T) {
 		number uint32
 		want   string
 	}{
-		{FamilyIP, 0, HookPrerouting}, {FamilyIP6, 1, HookInput}, {FamilyInet, 2, HookForward}, {FamilyBridge, 3, HookOutput},
-		{FamilyIP, 4, HookPostrouting}, {FamilyInet, 5, HookIngress}, {FamilyNetdev, 0, HookIngress}, {FamilyNetdev, 1, HookEgress},
-		{FamilyARP, 0, HookInput}, {FamilyARP, 1, HookOutput}, {FamilyARP, 2, HookForward}, {FamilyIP, math.MaxUint32, "hook 4294967295"},
+		{FamilyIP, 0, HookPrerouting},
+		{FamilyIP6, 1, HookInput},
+		{FamilyInet, 2, HookForward},
+		{FamilyBridge, 3, HookOutput},
+		{FamilyIP, 4, HookPostrouting},
+		{FamilyInet, 5, HookIngress},
+		{FamilyNetdev, 0, HookIngress},
+		{FamilyNetdev, 1, HookEgress},
+		{FamilyARP, 0, HookInput},
+		{FamilyARP, 1, HookOutput},
+		{FamilyARP, 2, HookForward},
+		{FamilyIP, math.MaxUint32, "hook 4294967295"},
 	} {
 		if got := hookName(tt.family, tt.number); got != tt.want {
 			t.Errorf("%s %d: %s, want %s", tt.family, tt.number, got, tt.want)

@@ -127,7 +127,9 @@ func nftChains(raw *netlink.Conn) ([]Chain, error) {
 	return chains, nil
 }
 
-// dumpDormant lists the tables of nf_tables whose chains are not registered.
+// dumpDormant tells of each table of nf_tables whether its chains are not
+// registered. google/nftables v0.3.0 lists tables too, but reads their flags in
+// the wrong byte order.
 func dumpDormant(conn *netlink.Conn) (map[table]bool, error) {
 	msgs, err := dumpNFT(conn, unix.NFT_MSG_GETTABLE)
 	if err != nil {

@@ -4,12 +4,16 @@ package netfilter
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/mdlayher/netlink"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -255,6 +259,94 @@ func TestTrackedConnectionsCount(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("connection tracking is not seen: %+v", chains)
 		}
+	}
+}
+
+// dumpIn lists the registered hooks of a namespace, if the kernel can.
+func dumpIn(t *testing.T, ns *netns.NS) (dump []registered, ok bool) {
+	t.Helper()
+	err := ns.Do(func() error {
+		conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		dump, ok, err = dumpHooks(conn)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dump, ok
+}
+
+// The kernel's own list must be used where there is one, and then tells the
+// order within one priority, which nothing else does.
+func TestHookDump(t *testing.T) {
+	ns := newNS(t)
+	run(
+		t, ns,
+		"nft add table ip one", "nft 'add chain ip one c { type filter hook forward priority 10; }'",
+		"nft add table ip two", "nft 'add chain ip two c { type filter hook forward priority 10; }'",
+		"nft 'add chain ip two n { type nat hook postrouting priority 90; }'",
+	)
+	dump, ok := dumpIn(t, ns)
+	symbols, err := os.ReadFile("/proc/kallsyms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := strings.Fields(string(symbols)) // "address type name [module]"
+	if has := slices.Contains(names, "nfnl_hook_dump"); has != ok {
+		t.Fatalf("hook dump: %v; the kernel has it loaded: %v", ok, has)
+	}
+	if !ok {
+		t.Log("this kernel does not list its hooks (CONFIG_NETFILTER_NETLINK_HOOK)")
+		return
+	}
+	var tables []string
+	for _, r := range dump {
+		if r.family == FamilyIP && r.hook == HookForward && r.info == infoNFTables {
+			tables = append(tables, r.table+"/"+r.chain)
+		}
+	}
+	chains := read(t, ns)
+	if got := Borders(chains, FamilyIP, HookForward); len(tables) != 2 || len(got) != 1 || !slices.Equal(got[0].Names, tables) {
+		t.Errorf("brackets %q, dump %v", show(got), tables)
+	}
+	i := slices.IndexFunc(chains, func(c Chain) bool { return c.Hook == HookPostrouting && c.Type == "nat" })
+	if i < 0 || chains[i].Table != "two" {
+		t.Errorf("the nat chain is not named: %+v", chains)
+	}
+}
+
+// vethtrace's own links are no chains.
+func TestBPFLinksAreLeftOut(t *testing.T) {
+	ns := newNS(t)
+	before := read(t, ns)
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Netfilter, AttachType: ebpf.AttachNetfilter, License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer prog.Close()
+	var l link.Link
+	err = ns.Do(func() (err error) {
+		l, err = link.AttachNetfilter(link.NetfilterOptions{
+			Program: prog, ProtocolFamily: unix.NFPROTO_IPV4, Hook: link.NetfilterInetForward, Priority: 7,
+		})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if dump, ok := dumpIn(t, ns); ok && !slices.ContainsFunc(dump, registered.bpf) {
+		t.Errorf("the kernel does not list the link: %+v", dump)
+	}
+	if after := read(t, ns); !slices.Equal(before, after) {
+		t.Errorf("chains %+v, were %+v", after, before)
 	}
 }
 

@@ -48,7 +48,8 @@ func (r Route) leavesHost() bool {
 	}
 	dst := r.Dst.Addr()
 	every := r.Dst.Bits() == 0 || r.Dst == netip.Prefix{}
-	return every || (!dst.IsMulticast() && !(dst.Is6() && dst.IsLinkLocalUnicast()))
+	linkLocal := dst.Is6() && dst.IsLinkLocalUnicast()
+	return every || !dst.IsMulticast() && !linkLocal
 }
 
 // stack walks from the devices that routes name to the lowest ones.

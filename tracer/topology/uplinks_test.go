@@ -38,26 +38,33 @@ func TestUplinks(t *testing.T) {
 		{"another table", []Link{eth0, eth1}, []Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Links: []int{3}, Table: 1000, Type: RouteUnicast}}, nil, "eth1"},
 		{"multipath", []Link{eth0, eth1}, []Route{route("0.0.0.0/0", 2, 3)}, nil, "eth0 eth1"},
 		{
-			"local, broadcast, multicast, link-local and blackhole routes say nothing", []Link{lo, eth0, eth1},
+			"local, broadcast, multicast, link-local and blackhole routes say nothing",
+			[]Link{lo, eth0, eth1},
 			[]Route{
 				typed(route("192.0.2.1/32", 2), RouteLocal), typed(route("192.0.2.255/32", 2), RouteBroadcast),
 				typed(route("ff00::/8", 2), RouteMulticast), route("ff00::/8", 2), route("fe80::/64", 2),
-				typed(route("2001:db8::/128", 2), RouteAnycast), {Dst: netip.MustParsePrefix("10.0.0.0/8"), Type: 6},
+				typed(route("2001:db8::/128", 2), RouteAnycast),
+				{Dst: netip.MustParsePrefix("10.0.0.0/8"), Type: 6},
 				route("198.51.100.0/24", 3),
-			}, nil, "eth1",
+			},
+			nil, "eth1",
 		},
 		{"route by lo", []Link{lo, eth0}, []Route{route("127.0.0.0/8", 1), route("0.0.0.0/0", 2)}, nil, "eth0"},
 		{"another network of Docker", []Link{eth0, docker0, web, other, db}, []Route{route("0.0.0.0/0", 2), dockerRoute, route("172.18.0.0/16", 20)}, []int{10}, "eth0"},
 		{"bridge without ports", []Link{eth0, other}, []Route{route("0.0.0.0/0", 2), route("172.18.0.0/16", 20)}, nil, "eth0"},
 		{"another container's port with a route of its own", []Link{eth0, other, db}, []Route{route("0.0.0.0/0", 2), route("2001:db8::/64", 21)}, nil, "eth0"},
 		{
-			"bridge with a physical port", []Link{enslaved(eth0, 20), other, db}, []Route{route("0.0.0.0/0", 20)},
+			"bridge with a physical port",
+			[]Link{enslaved(eth0, 20), other, db},
+			[]Route{route("0.0.0.0/0", 20)},
 			nil, "eth0",
 		},
 		{"the traced bridge has a physical port", []Link{enslaved(eth0, 10), docker0, web, eth1}, []Route{route("0.0.0.0/0", 10), route("198.51.100.0/24", 3)}, []int{10}, "eth1"},
 		{
-			"bond", []Link{enslaved(eth0, 30), enslaved(eth1, 30), local(Link{Index: 30, Name: "bond0", Kind: "bond"})},
-			[]Route{route("0.0.0.0/0", 30)}, nil, "eth0 eth1",
+			"bond",
+			[]Link{enslaved(eth0, 30), enslaved(eth1, 30), local(Link{Index: 30, Name: "bond0", Kind: "bond"})},
+			[]Route{route("0.0.0.0/0", 30)},
+			nil, "eth0 eth1",
 		},
 		{"bond without slaves", []Link{local(Link{Index: 30, Name: "bond0", Kind: "bond"})}, []Route{route("0.0.0.0/0", 30)}, nil, "bond0"},
 		{"VLAN and its parent are one", []Link{eth0, local(Link{Index: 31, Name: "eth0.7", Kind: "vlan", Parent: 2})}, []Route{route("0.0.0.0/0", 31), route("192.0.2.0/24", 2)}, nil, "eth0"},
@@ -77,8 +84,10 @@ func TestUplinks(t *testing.T) {
 		{"route of a device that is gone", []Link{eth0}, []Route{route("0.0.0.0/0", 99)}, nil, ""},
 		{
 			// Never made by the kernel, but a dump is not one moment.
-			"devices on top of each other", []Link{local(Link{Index: 50, Name: "a", Kind: "vlan", Parent: 51}), local(Link{Index: 51, Name: "b", Kind: "vlan", Parent: 50})},
-			[]Route{route("0.0.0.0/0", 50)}, nil, "",
+			"devices on top of each other",
+			[]Link{local(Link{Index: 50, Name: "a", Kind: "vlan", Parent: 51}), local(Link{Index: 51, Name: "b", Kind: "vlan", Parent: 50})},
+			[]Route{route("0.0.0.0/0", 50)},
+			nil, "",
 		},
 	}
 	for _, tt := range tests {
