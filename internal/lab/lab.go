@@ -77,6 +77,7 @@ type Config struct {
 	Bridge     string   // the default bridge's name; empty means docker0
 	Ports      []Port   // of the first container; nil means 8080->80/tcp, an empty slice means none
 	Rules      RuleSet
+	Bare       bool // only client, wire and host: no bridge, rules, containers or forwarding
 
 	// BridgeNFCallIptables sets bridge-nf-call-iptables, -ip6tables and -arptables of the host; nil
 	// means the kernel's default, on.

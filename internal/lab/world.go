@@ -59,7 +59,7 @@ func (w *World) build(ctx context.Context) (err error) {
 	if w.wire, err = connect(w.cfg.Wire, w.Client, w.Host); err != nil {
 		return err
 	}
-	if err := w.address(); err != nil {
+	if err := w.address(); err != nil || w.cfg.Bare {
 		return err
 	}
 	if err := w.addBridge(ctx, w.cfg.Bridge, netip.MustParsePrefix("172.17.0.0/16")); err != nil {
@@ -80,18 +80,21 @@ func (w *World) build(ctx context.Context) (err error) {
 // setHost makes the host a router. A new namespace inherits some of these from the machine, and
 // others not, so all are written.
 func (w *World) setHost() error {
-	nf := "0"
+	nf, forward := "0", "1"
 	if *w.cfg.BridgeNFCallIptables {
 		nf = "1"
 	}
+	if w.cfg.Bare {
+		forward = "0" // which makes an engine set FORWARD to DROP, as on a fresh machine
+	}
 	sysctls := [][2]string{
-		{"net/ipv4/ip_forward", "1"},
+		{"net/ipv4/ip_forward", forward},
 		{"net/bridge/bridge-nf-call-iptables", nf},
 		{"net/bridge/bridge-nf-call-ip6tables", nf},
 		{"net/bridge/bridge-nf-call-arptables", nf},
 	}
 	if w.cfg.IPv6 {
-		sysctls = append(sysctls, [2]string{"net/ipv6/conf/all/forwarding", "1"})
+		sysctls = append(sysctls, [2]string{"net/ipv6/conf/all/forwarding", forward})
 	}
 	for _, s := range sysctls {
 		if err := w.Host.Sysctl(s[0], s[1]); err != nil {
