@@ -67,7 +67,7 @@ const (
 type Chain struct {
 	Family   string // ip, ip6, inet, arp, bridge, netdev
 	Hook     string // prerouting, input, forward, output, postrouting, ingress, egress
-	Priority int    // lower ones run first
+	Priority int    // where it runs, lower ones first; nat chains run where the kernel's nat function does
 	Table    string // "" for the kernel's functions
 	Name     string // of the chain; of a legacy table's hook: PREROUTING, ...; of a kernel function: conntrack, defrag, confirm, ...
 	Type     string // filter, nat, route; "" where unknown

@@ -88,8 +88,7 @@ func TestInfer(t *testing.T) {
 	}{
 		{"nothing", facts{}, "", ""},
 		{"a chain that needs no tracking", facts{chains: []Chain{filter}, rules: []rule{{FamilyIP, []string{"payload", "cmp", "match comment", "target LOG"}}}}, "", ""},
-		{"nat chain of nft", facts{chains: []Chain{nft(FamilyIP6, HookPostrouting, 100, "n", "p", "nat")}}, "", all},
-		{"nat of inet", facts{chains: []Chain{nft(FamilyInet, HookPostrouting, 100, "n", "p", "nat")}}, all, all},
+		{"nat of inet with a rule", facts{rules: []rule{{FamilyInet, []string{"meta", "masq"}}}}, all, all},
 		{"legacy nat", facts{chains: legacyChains(FamilyIP, "nat")}, all, ""},
 		{"ct expression", facts{rules: []rule{{FamilyIP6, []string{"meta", "ct"}}}}, "", all},
 		{"ct expression of inet", facts{rules: []rule{{FamilyInet, []string{"ct"}}}}, all, all},
@@ -103,7 +102,7 @@ func TestInfer(t *testing.T) {
 			for family, want := range map[string]string{FamilyIP: tt.ip, FamilyIP6: tt.ip6} {
 				var got []string
 				for _, c := range chains {
-					if c.Backend == BackendKernel && c.Family == family {
+					if c.Backend == BackendKernel && c.Family == family && c.Name != "nat" {
 						got = append(got, c.Name+" "+c.Hook)
 					}
 				}
@@ -117,6 +116,33 @@ func TestInfer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whatever priority a nat chain was made with, the kernel calls it from a
+// function of its own, which it registers at all four hooks.
+func TestInferNAT(t *testing.T) {
+	chains := infer(facts{chains: []Chain{
+		nft(FamilyInet, HookPostrouting, 90, "late", "p", "nat"),
+		nft(FamilyIP, HookPostrouting, 10, "early", "p", "nat"),
+		nft(FamilyIP, HookForward, 0, "filter", "FORWARD", "filter"),
+	}})
+	tests := []struct{ family, hook, want string }{
+		{FamilyIP, HookPrerouting, "-100 nat"},
+		{FamilyIP, HookInput, "100 nat"},
+		{FamilyIP, HookForward, "0 filter"},
+		{FamilyIP, HookOutput, "-100 nat"},
+		{FamilyIP, HookPostrouting, "100 early/p+late/p"},
+		{FamilyIP6, HookPostrouting, "100 late/p"},
+		{FamilyIP6, HookInput, "100 nat"},
+	}
+	for _, tt := range tests {
+		if got := show(Borders(chains, tt.family, tt.hook)); got != tt.want {
+			t.Errorf("%s %s: %q, want %q", tt.family, tt.hook, got, tt.want)
+		}
+	}
+	if got := natHooks(FamilyIP6, []Chain{nft(FamilyIP, HookPostrouting, 90, "n", "p", "nat")}); got != nil {
+		t.Errorf("nat of the other family: %+v", got)
 	}
 }
 

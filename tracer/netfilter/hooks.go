@@ -136,7 +136,7 @@ func fromHooks(dump []registered, known []Chain) []Chain {
 		case r.info == infoNFTables:
 			add(r.nftChain(known))
 		case strings.HasPrefix(r.function, "nf_nat_"):
-			add(r.natChains(known)...)
+			add(natAt(r.family, r.hook, r.priority, known)...)
 		case r.legacyTable() != "":
 			add(r.legacyChain())
 		default:
@@ -171,19 +171,6 @@ func (r registered) nftChain(known []Chain) Chain {
 		}
 	}
 	return c
-}
-
-func (r registered) natChains(known []Chain) []Chain {
-	var nat []Chain
-	for _, k := range known {
-		if k.Type == "nat" && k.Priority == r.priority && k.at(r.family, r.hook) {
-			nat = append(nat, k)
-		}
-	}
-	if nat == nil {
-		nat = append(nat, kernelChain(r.family, r.hook, r.priority, "nat"))
-	}
-	return nat
 }
 
 // legacyTable names the table that an entry of iptables-legacy runs, "" for
