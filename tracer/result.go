@@ -49,6 +49,7 @@ type Snapshot struct {
 	Detail   Detail        // devices, hooks or tables
 	Start    time.Time     // when the last hook was attached
 	Duration time.Duration // since Start
+	Final    bool          // everything is detached: accounting is exact, not read while packets move
 	Targets  []Target
 	Journeys []Journey // slow and sampled ones, in order of their end, since Open
 	Observer Observer

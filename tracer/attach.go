@@ -1,0 +1,122 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer/journey"
+)
+
+// links are what is attached at one place. They are held until closed: a link
+// that nothing references is closed by the garbage collector.
+type links struct {
+	held []link.Link
+}
+
+// close detaches everything, the last attached first, and says what failed.
+func (l *links) close() error {
+	var errs []error
+	for i := len(l.held) - 1; i >= 0; i-- {
+		errs = append(errs, l.held[i].Close())
+	}
+	l.held = nil
+	return errors.Join(errs...)
+}
+
+// attacher attaches programs in one namespace.
+type attacher struct {
+	ns       *netns.NS
+	programs map[string]*ebpf.Program
+}
+
+// tcx attaches at a device, behind what is there already.
+func (a attacher) tcx(to *links, h HookSpec, ifindex int) error {
+	return a.ns.Do(func() error {
+		attach := ebpf.AttachTCXIngress
+		if h.Egress {
+			attach = ebpf.AttachTCXEgress
+		}
+		l, err := link.AttachTCX(link.TCXOptions{
+			Interface: ifindex, Program: a.programs[h.Program], Attach: attach,
+		})
+		if err != nil {
+			return attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "tcx (Linux 6.6)", err)
+		}
+		to.held = append(to.held, l)
+		return nil
+	})
+}
+
+// Priorities of the first and last border: a link may take neither end of the
+// range (EINVAL), and at the lower one ip_sabotage_in stops the second call of
+// PRE_ROUTING for bridged packets.
+const (
+	priorityFirst = math.MinInt32 + 1
+	priorityNull  = math.MinInt32 + 2
+	priorityLast  = math.MaxInt32 - 1
+	// another tracer may hold the same priority (EBUSY): step aside this often
+	priorityTries = 8
+)
+
+func priorityOf(h HookSpec) int {
+	switch h.Border {
+	case 0:
+		return priorityFirst
+	case journey.LastBorder:
+		return priorityLast
+	}
+	return priorityNull
+}
+
+// netfilter attaches at a hook of the namespace, for IPv4 and IPv6.
+func (a attacher) netfilter(to *links, h HookSpec, priority int) error {
+	return a.ns.Do(func() error {
+		for _, family := range []link.NetfilterProtocolFamily{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+			l, err := a.netfilterFamily(h, priority, family)
+			if err != nil {
+				return attachError(fmt.Sprintf("%s at %s", h.Program, h.Point), "netfilter links (Linux 6.4)", err)
+			}
+			to.held = append(to.held, l)
+		}
+		return nil
+	})
+}
+
+func (a attacher) netfilterFamily(h HookSpec, priority int, family link.NetfilterProtocolFamily) (link.Link, error) {
+	step := 1
+	if priority > 0 {
+		step = -1
+	}
+	for try := 0; ; try++ {
+		l, err := link.AttachNetfilter(link.NetfilterOptions{
+			Program: a.programs[h.Program], ProtocolFamily: family,
+			Hook: link.NetfilterInetHook(h.Point), Priority: int32(priority + try*step),
+		})
+		if err == nil || !errors.Is(err, unix.EBUSY) || try == priorityTries {
+			return l, err
+		}
+	}
+}
+
+// tracepoint attaches for the whole machine.
+func (a attacher) tracepoint(to *links, h HookSpec) error {
+	l, err := link.AttachTracing(link.TracingOptions{Program: a.programs[h.Program]})
+	if err != nil {
+		return attachError(h.Program, "BTF tracepoints (Linux 5.5)", err)
+	}
+	to.held = append(to.held, l)
+	return nil
+}
+
+func attachError(what, needs string, err error) error {
+	if isPermission(err) || errors.Is(err, ebpf.ErrNotSupported) {
+		return &UnsupportedError{Feature: "attach " + what, Needs: needs + ", CAP_BPF and CAP_NET_ADMIN", Err: err}
+	}
+	return fmt.Errorf("attach %s: %w", what, err)
+}

@@ -1,0 +1,81 @@
+package tracer
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer/topology"
+)
+
+// Config says what to trace. The zero value traces nothing at detail hooks
+// until targets are added.
+type Config struct {
+	Host     *netns.NS     // where the bridge and the uplinks live; nil: the namespace of the caller. Stays the caller's.
+	Version  string        // for snapshots
+	Detail   Detail        // default DetailHooks
+	Capacity int           // most targets at a time; default 8
+	Interval time.Duration // length of a round; default 1 s
+	Slow     time.Duration // journeys from this latency on are recorded whole; 0: none
+	Sample   uint32        // one in so many journeys is recorded whole; 0: none
+	Protocol string        // tcp, udp, icmp or a number: only these start a journey; "" any
+	Ports    []uint16      // only packets from or to one of these ports; none: any
+	Peer     netip.Prefix  // only packets from or to these addresses; invalid: any
+	Follow   bool          // targets of any mode may be added later: all programs are loaded
+	// Controller is the cgroup v1 controller that tells host-mode targets added
+	// later apart; "" is cgroup v2.
+	Controller string
+	// PeerName names a container that is no target by the host's end of its
+	// veth; nil, or "": by that device.
+	PeerName func(port topology.Link) string
+	Log      *slog.Logger // default: discards
+}
+
+// TargetSpec is a target to trace.
+type TargetSpec struct {
+	Name    string
+	Aliases []string
+	ID      string
+	Mode    string // as Docker names it
+	PID     int
+	Netns   *netns.NS // the tracer keeps its own descriptor
+	Ports   []Port
+
+	// Cgroup tells the processes of a target in host mode; the zero value with
+	// a PID means that process alone. Targets with a namespace of their own do
+	// not need it.
+	Cgroup Cgroup
+	// Listeners are the ports that a target in host mode listens on.
+	Listeners []Listener
+	// Proxies are the pids of docker-proxy processes that serve this target.
+	Proxies []int
+}
+
+// Cgroup names a control group by the inode of its directory.
+type Cgroup struct {
+	ID         uint64
+	Controller string // of cgroup v1, "" for v2
+}
+
+// Listener is a port that a host-mode target listens on.
+type Listener struct {
+	Protocol string // tcp, udp
+	Port     uint16
+}
+
+func (c Config) withDefaults() Config {
+	if c.Detail == "" {
+		c.Detail = DetailHooks
+	}
+	if c.Capacity <= 0 {
+		c.Capacity = 8
+	}
+	if c.Interval <= 0 {
+		c.Interval = time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}

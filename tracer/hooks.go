@@ -1,0 +1,130 @@
+package tracer
+
+import (
+	"slices"
+
+	"github.com/vethtrace/vethtrace/tracer/journey"
+)
+
+// Provider is the kernel interface by which a hook is reached.
+type Provider string
+
+// The providers.
+const (
+	ProviderTCX        Provider = "tcx"        // of one device, since Linux 6.6
+	ProviderNetfilter  Provider = "netfilter"  // of one namespace, IPv4 and IPv6 each, since Linux 6.4
+	ProviderTracepoint Provider = "tracepoint" // of the whole machine (tp_btf)
+)
+
+// Scope is where a hook is attached.
+type Scope string
+
+// The scopes. What is wider is paid for by more bystanders.
+const (
+	ScopeUplink   Scope = "uplink"   // each uplink
+	ScopeBridge   Scope = "bridge"   // each bridge that a target is connected to
+	ScopePort     Scope = "port"     // the host's end of each device of a target
+	ScopeDevice   Scope = "device"   // each device of a target, in its namespace
+	ScopeLoopback Scope = "loopback" // the host's lo, where host-mode targets or docker-proxy are
+	ScopeHost     Scope = "host"     // the host's namespace
+	ScopeTarget   Scope = "target"   // a target's namespace
+	ScopeMachine  Scope = "machine"  // tracepoints
+)
+
+// Duty is when a hook is attached.
+type Duty string
+
+// The duties.
+const (
+	DutyAlways  Duty = "always"
+	DutyWindows Duty = "windows" // a twentieth of the time under load, always when there is little traffic
+	DutyQueue   Duty = "queue"   // where an uplink has a queueing discipline
+	DutyNAPI    Duty = "napi"    // where a veth of a target receives by NAPI (GRO or XDP)
+	DutySockets Duty = "sockets" // where host-mode targets or docker-proxy are
+)
+
+// HookSpec is one row of THE table of hooks.
+type HookSpec struct {
+	Program  string // of package bpf
+	Provider Provider
+	Scope    Scope
+	Egress   bool          // tcx: on the way out of the device
+	Point    journey.Point // netfilter
+	Border   int           // netfilter: 0 the first, journey.LastBorder the last
+	Details  []Detail
+	Bridge   bool // needed for targets that have devices of their own
+	HostMode bool // needed for targets that share the host's namespace
+	Duty     Duty
+	Is       string // start, border, end, null hop, ...: what it does to a journey
+	Borders  string // what it lies between, for docs/hops.md
+}
+
+// Hooks returns THE table of hooks: what is attached, where, when and why. It
+// drives attaching, documentation and tests.
+func Hooks() []HookSpec {
+	all := []Detail{DetailDevices, DetailHooks, DetailTables}
+	fine := []Detail{DetailHooks, DetailTables}
+	tcx := func(program string, scope Scope, egress bool, is, borders string) HookSpec {
+		return HookSpec{
+			Program: program, Provider: ProviderTCX, Scope: scope, Egress: egress, Details: all,
+			Bridge: scope != ScopeLoopback, HostMode: scope == ScopeUplink || scope == ScopeLoopback,
+			Duty: DutyAlways, Is: is, Borders: borders,
+		}
+	}
+	nf := func(program string, scope Scope, point journey.Point, border int, details []Detail, is, borders string) HookSpec {
+		return HookSpec{
+			Program: program, Provider: ProviderNetfilter, Scope: scope, Point: point, Border: border,
+			Details: details, Bridge: true, HostMode: scope == ScopeHost && point != journey.Forward,
+			Duty: DutyAlways, Is: is, Borders: borders,
+		}
+	}
+	tp := func(program string, details []Detail, duty Duty, is, borders string) HookSpec {
+		return HookSpec{
+			Program: program, Provider: ProviderTracepoint, Scope: ScopeMachine, Details: details,
+			Bridge: true, HostMode: program != "vt_netif_rx", Duty: duty, Is: is, Borders: borders,
+		}
+	}
+	loopback := func(h HookSpec) HookSpec { h.Duty = DutySockets; return h }
+	windows := func(h HookSpec) HookSpec { h.Duty = DutyWindows; return h }
+	hostOnly := func(h HookSpec) HookSpec { h.Bridge = false; h.HostMode = true; return h }
+	last := journey.LastBorder
+	return []HookSpec{
+		tcx("vt_port_egress", ScopePort, true, "border", "the bridge and the veth, towards the target"),
+		tcx("vt_port_ingress", ScopePort, false, "border", "the softirq queue and the bridge, from the target"),
+		tcx("vt_device_ingress", ScopeDevice, false, "border, and the end at detail devices", "the softirq queue and the target's stack"),
+		tcx("vt_device_egress", ScopeDevice, true, "border, and the start at detail devices", "the target's stack and the veth"),
+		tcx("vt_null_tcx", ScopeDevice, true, "null hop of tcx", "two programs, right behind device/egress"),
+		tcx("vt_bridge_egress", ScopeBridge, true, "border", "the host's stack and the bridge, towards the target"),
+		tcx("vt_bridge_ingress", ScopeBridge, false, "border", "the bridge and the host's stack, from the target"),
+		tcx("vt_uplink_egress", ScopeUplink, true, "border, and the end", "the host's stack and the uplink's queue"),
+		loopback(tcx("vt_loopback_egress", ScopeLoopback, true, "border", "the host's stack and lo")),
+		loopback(tcx("vt_loopback_ingress", ScopeLoopback, false, "border", "lo and the host's stack")),
+
+		nf("vt_border_last", ScopeHost, journey.PreRouting, last, fine, "border", "PRE_ROUTING (conntrack, DNAT) and routing; for bridged packets the rest of the bridge"),
+		nf("vt_border_0", ScopeHost, journey.Forward, 0, fine, "border", "routing and FORWARD"),
+		nf("vt_border_last", ScopeHost, journey.Forward, last, fine, "border", "FORWARD and POST_ROUTING: nothing lies between them"),
+		hostOnly(nf("vt_border_last", ScopeHost, journey.LocalOut, last, fine, "border", "LOCAL_OUT and POST_ROUTING")),
+		nf("vt_local_in", ScopeHost, journey.LocalIn, last, all, "end", "LOCAL_IN and the transport layer of the host"),
+		nf("vt_local_in", ScopeTarget, journey.LocalIn, last, fine, "end", "LOCAL_IN and the transport layer of the target"),
+		windows(nf("vt_null_netfilter", ScopeTarget, journey.LocalOut, 1, all, "null hop of netfilter", "two programs, right behind the start at LOCAL_OUT")),
+		hostOnly(windows(nf("vt_null_netfilter", ScopeHost, journey.LocalOut, 1, all, "null hop of netfilter", "the same in the host's namespace"))),
+
+		tp("vt_netif_rx", fine, DutyAlways, "border", "the veth's crossing and the softirq queue"),
+		tp("vt_gro_receive", fine, DutyNAPI, "border", "the softirq (NAPI) and generic receive offload"),
+		tp("vt_start_xmit", all, DutyQueue, "end", "the uplink's queue and its driver"),
+		tp("vt_kfree_skb", all, DutyAlways, "end: dropped", "any hop and nothing"),
+		tp("vt_sock_state", all, DutySockets, "whose a socket is", "-"),
+		tp("vt_null_tracepoint", fine, DutyWindows, "null hop of tracepoints", "two programs, right behind netif_rx"),
+		tp("vt_data_ready", all, DutyWindows, "behind the end", "the transport layer and the socket"),
+		tp("vt_copy_datagram", all, DutyWindows, "behind the end", "the socket and its reader (TCP)"),
+		tp("vt_recv_length", all, DutyWindows, "behind the end", "the socket and its reader (UDP)"),
+
+		nf("vt_local_out", ScopeTarget, journey.LocalOut, 0, fine, "start", "the target's transport layer and LOCAL_OUT"),
+		nf("vt_local_out", ScopeHost, journey.LocalOut, 0, all, "start", "the host's transport layer and LOCAL_OUT"),
+		tcx("vt_uplink_ingress", ScopeUplink, false, "start", "the uplink's driver and the host's stack"),
+		hostOnly(tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress")),
+	}
+}
+
+// wants tells whether a detail has this hook.
+func (h HookSpec) wants(detail Detail) bool { return slices.Contains(h.Details, detail) }

@@ -1,0 +1,219 @@
+package journey
+
+// Chains names what lies between the borders of one netfilter hook: the chains
+// that run after border i and before the next one that is stamped.
+type Chains interface {
+	// Between returns the name of what runs between two borders of a hook, ""
+	// where there is nothing to tell apart (details devices and hooks).
+	Between(target bool, point Point, from, to int) string
+}
+
+// Hop is the stretch between two hooks.
+type Hop struct {
+	Name   string // netfilter/forward
+	Target bool   // lies in the target's namespace rather than the host's
+}
+
+// Hops names the stretches of a journey that passed these hooks, in order: one
+// less than there are hooks. What a stretch is called depends on its two ends
+// and, around a bridge that calls netfilter by itself (br_netfilter), on
+// whether the packet was inside the bridge.
+func Hops(hooks []Hook, chains Chains) []Hop {
+	if len(hooks) < 2 {
+		return nil
+	}
+	hops := make([]Hop, 0, len(hooks)-1)
+	inside := entersBridge(hooks[0])
+	for i := 1; i < len(hooks); i++ {
+		from, to := hooks[i-1], hooks[i]
+		hops = append(hops, Hop{
+			Name:   name(from, to, inside, chains),
+			Target: side(from, to),
+		})
+		inside = stillInside(inside, to)
+	}
+	return hops
+}
+
+// Next names the stretch that a packet was in when it ended behind the last of these hooks.
+func Next(hooks []Hook, chains Chains) Hop {
+	if len(hooks) == 0 {
+		return Hop{Name: "unknown"}
+	}
+	inside := false
+	for _, hook := range hooks {
+		inside = stillInside(inside, hook)
+	}
+	last := hooks[len(hooks)-1]
+	return Hop{Name: after(last, inside, chains), Target: last.OfTarget()}
+}
+
+// entersBridge tells whether a packet at this hook is about to be bridged.
+func entersBridge(hook Hook) bool { return hook == PortIngress }
+
+func stillInside(inside bool, hook Hook) bool {
+	switch hook {
+	case PortIngress:
+		return true
+	case BridgeIngress, PortEgress, UplinkIngress, DeviceIngress, DeviceEgress, LoopbackIngress:
+		return false
+	}
+	return inside
+}
+
+// side tells whether a hop lies in the target: where it ends, but a crossing of
+// the veth is of the side it leaves, as that side's CPU time pays for it.
+func side(from, to Hook) bool {
+	if to == NetifRx || to == GROReceive || to == KfreeSkb {
+		return from.OfTarget()
+	}
+	return to.OfTarget()
+}
+
+func name(from, to Hook, inside bool, chains Chains) string {
+	if target, point, border, ok := to.AsNetfilter(); ok {
+		return nameToNetfilter(from, target, point, border, inside, chains)
+	}
+	if to == KfreeSkb {
+		return after(from, inside, chains)
+	}
+	return nameToDevice(from, to)
+}
+
+// nameToNetfilter names a hop that ends at a netfilter border.
+func nameToNetfilter(from Hook, target bool, point Point, border int, inside bool, chains Chains) string {
+	fromTarget, fromPoint, fromBorder, fromNetfilter := from.AsNetfilter()
+	if fromNetfilter && fromPoint == point && fromTarget == target {
+		return withChain("netfilter/"+point.String(), chains.Between(target, point, fromBorder, border))
+	}
+	if border != 0 {
+		return withChain("netfilter/"+point.String(), chains.Between(target, point, 0, border))
+	}
+	switch {
+	case inside:
+		return "bridge"
+	case from == UplinkIngress:
+		return "uplink"
+	case from.IsDevice():
+		if point == Forward || point == LocalIn {
+			return "routing" // nothing is hooked at PRE_ROUTING
+		}
+		return "ip"
+	}
+	return "routing"
+}
+
+// nameToDevice names a hop that ends at a device or a tracepoint.
+func nameToDevice(from, to Hook) string {
+	_, point, border, fromNetfilter := from.AsNetfilter()
+	switch to {
+	case NetifRx:
+		if from == LoopbackEgress {
+			return "loopback"
+		}
+		return "veth"
+	case GROReceive:
+		return "softirq"
+	case StartXmit:
+		return "qdisc"
+	case LoopbackIngress:
+		if from == LoopbackEgress {
+			return "loopback"
+		}
+		return "softirq"
+	case PortIngress, DeviceIngress:
+		return nameToReceiver(from)
+	case BridgeIngress:
+		return "bridge"
+	case PortEgress:
+		if !fromNetfilter || point == PostRouting {
+			return "bridge"
+		}
+	}
+	if fromNetfilter {
+		return nameLeaving(point, border)
+	}
+	if from == UplinkIngress || from == BridgeIngress || from == PortIngress || from == DeviceIngress {
+		return "forwarding" // detail devices: routing and all of netfilter in one
+	}
+	return "device" // one device upon another: macvlan, VLAN
+}
+
+// nameToReceiver names a hop that ends where a veth's receiving end hands the packet on.
+func nameToReceiver(from Hook) string {
+	switch from {
+	case NetifRx:
+		return "softirq"
+	case GROReceive:
+		return "gro"
+	case PortEgress, DeviceEgress:
+		return "veth"
+	}
+	return "device"
+}
+
+// nameLeaving names the way from the last netfilter border to a device.
+func nameLeaving(point Point, border int) string {
+	switch {
+	case point == PostRouting:
+		return "confirm+neighbour"
+	case point == LocalOut && border == 0:
+		return "netfilter/output"
+	case point == PreRouting:
+		return "routing"
+	}
+	return "netfilter/postrouting"
+}
+
+// after names what follows a hook, for a packet that got no further.
+func after(hook Hook, inside bool, chains Chains) string {
+	if target, point, border, ok := hook.AsNetfilter(); ok {
+		return afterNetfilter(target, point, border, inside, chains)
+	}
+	switch hook {
+	case UplinkIngress, LoopbackIngress:
+		return "netfilter/prerouting"
+	case PortIngress:
+		return "bridge"
+	case BridgeIngress:
+		return "routing"
+	case BridgeEgress:
+		return "bridge"
+	case PortEgress, DeviceEgress:
+		return "veth"
+	case NetifRx, GROReceive:
+		return "softirq"
+	case DeviceIngress:
+		return "netfilter/input"
+	case LoopbackEgress:
+		return "loopback"
+	case UplinkEgress:
+		return "qdisc"
+	}
+	return "unknown"
+}
+
+func afterNetfilter(target bool, point Point, border int, inside bool, chains Chains) string {
+	if border != LastBorder {
+		return withChain("netfilter/"+point.String(), chains.Between(target, point, border, border+1))
+	}
+	switch point {
+	case PreRouting:
+		if inside {
+			return "bridge"
+		}
+		return "routing"
+	case Forward, LocalOut:
+		return "netfilter/postrouting"
+	case LocalIn:
+		return "transport"
+	}
+	return "confirm+neighbour"
+}
+
+func withChain(name, chain string) string {
+	if chain == "" {
+		return name
+	}
+	return name + "/" + chain
+}

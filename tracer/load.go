@@ -1,0 +1,264 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"strconv"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/vethtrace/vethtrace/bpf"
+)
+
+// UnsupportedError says that the kernel or the rights do not allow something.
+type UnsupportedError struct {
+	Feature string // what was tried
+	Needs   string // since which kernel, or which capability
+	Err     error
+}
+
+// Error says what is missing and what it needs.
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s: not allowed here, needs %s: %v", e.Feature, e.Needs, e.Err)
+}
+
+// Unwrap returns what the kernel said.
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// FilterError says that a filter cannot be understood.
+type FilterError struct{ Filter, Value, Want string }
+
+// Error says which filter and what it may be.
+func (e *FilterError) Error() string {
+	return fmt.Sprintf("%s %q: want %s", e.Filter, e.Value, e.Want)
+}
+
+// facts are what loading depends on beside the configuration.
+type facts struct {
+	hostNetns uint64
+	queue     bool // an uplink has a queueing discipline
+	hostMode  bool // a target shares the host's namespace, or may come to
+	bridge    bool // a target has devices of its own, or may come to
+	sockets   bool // sockets must be told apart: host-mode targets or docker-proxy
+	napi      bool // a target's veth receives by NAPI
+	cgroup    string
+	programs  map[string]bool
+}
+
+// kernel is what was loaded.
+type kernel struct {
+	maps     bpf.KernelMaps
+	programs map[string]*ebpf.Program
+	mem      *memory
+	bss      *ebpf.Map
+	reasons  map[uint32]string // of drops, as this kernel numbers them
+}
+
+// blocksPerTarget is how many histograms a target may have: a dozen paths of a
+// dozen hops. Paths that find none are counted, not measured.
+const blocksPerTarget = 192
+
+// sizes of the maps for so many targets on so many CPUs.
+type sizes struct {
+	shards, paths, blocks, accounts, waiting int
+}
+
+// sizesFor keeps the maps of 1,000 targets below 128 MiB: targets share the
+// blocks, and on a machine with many CPUs these share copies of them.
+func sizesFor(targets, cpus int) sizes {
+	shards := 1 << bits.Len(uint(min(cpus, 4)-1))
+	blocks := targets * blocksPerTarget
+	if most := (96 << 20) / 1824 / shards; blocks > most {
+		blocks = most
+	}
+	return sizes{
+		shards:   shards,
+		paths:    max(256, min(8192, 1<<bits.Len(uint(targets*32-1)))),
+		blocks:   max(1024, blocks),
+		accounts: targets * 2,
+		waiting:  targets * 3,
+	}
+}
+
+func load(cfg Config, f facts) (*kernel, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, &UnsupportedError{Feature: "lift the limit of locked memory", Needs: "CAP_SYS_RESOURCE, or Linux 5.11", Err: err}
+	}
+	spec, err := bpf.LoadKernel()
+	if err != nil {
+		return nil, fmt.Errorf("read the BPF object: %w", err)
+	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count CPUs: %w", err)
+	}
+	size := sizesFor(cfg.Capacity, cpus)
+	resize(spec, size)
+	if err := configure(spec, cfg, f, size, cpus); err != nil {
+		return nil, err
+	}
+	for name := range spec.Programs {
+		if !f.programs[name] {
+			delete(spec.Programs, name)
+		}
+	}
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return nil, loadError(err)
+	}
+	k := &kernel{programs: coll.Programs, bss: coll.Maps[".bss"]}
+	coll.Programs = nil // ours now: they live as long as their links
+	if err := coll.Assign(&k.maps); err != nil {
+		return nil, errors.Join(fmt.Errorf("find the maps: %w", err), k.close())
+	}
+	if k.mem, err = newMemory(spec, &k.maps, k.bss, size.shards); err != nil {
+		return nil, errors.Join(err, k.close())
+	}
+	for block := range uint32(size.blocks) {
+		if err := k.maps.VtFree.Put(nil, block); err != nil {
+			return nil, errors.Join(fmt.Errorf("hand out histogram %d: %w", block, err), k.close())
+		}
+	}
+	k.reasons = dropReasons()
+	return k, nil
+}
+
+func (k *kernel) close() error {
+	var errs []error
+	if k.mem != nil {
+		errs = append(errs, k.mem.close())
+	}
+	for _, program := range k.programs {
+		errs = append(errs, program.Close())
+	}
+	errs = append(errs, k.maps.Close(), k.bss.Close())
+	return errors.Join(errs...)
+}
+
+func resize(spec *ebpf.CollectionSpec, s sizes) {
+	spec.Maps["vt_hists"].MaxEntries = uint32(s.blocks * s.shards)
+	spec.Maps["vt_free"].MaxEntries = uint32(s.blocks)
+	spec.Maps["vt_paths"].MaxEntries = uint32(s.paths)
+	spec.Maps["vt_accounts"].MaxEntries = uint32(s.accounts * s.shards)
+	spec.Maps["vt_waiting"].MaxEntries = uint32(s.waiting * s.shards)
+	spec.Maps["vt_null"].MaxEntries = uint32(int(bpf.KernelVtTypeVT_TYPE_MAX) * s.shards)
+}
+
+func configure(spec *ebpf.CollectionSpec, cfg Config, f facts, s sizes, cpus int) error {
+	protocol, err := protocolNumber(cfg.Protocol)
+	if err != nil {
+		return err
+	}
+	subsys, err := controllerNumber(f.cgroup)
+	if err != nil {
+		return err
+	}
+	high, low, maskHigh, maskLow := prefixWords(cfg)
+	for name, value := range map[string]any{
+		"cfg_host_netns":      uint32(f.hostNetns),
+		"cfg_shard_mask":      uint32(s.shards - 1),
+		"cfg_shared_shards":   s.shards < cpus,
+		"cfg_path_mask":       uint32(s.paths - 1),
+		"cfg_slow_ns":         uint64(cfg.Slow),
+		"cfg_sample":          cfg.Sample,
+		"cfg_end_at_device":   cfg.Detail == DetailDevices,
+		"cfg_qdisc":           f.queue,
+		"cfg_host_mode":       f.hostMode,
+		"cfg_cgroup_subsys":   subsys,
+		"cfg_filter_protocol": protocol,
+		"cfg_filter_port":     len(cfg.Ports) > 0,
+		"cfg_filter_peer":     cfg.Peer.IsValid(),
+		"cfg_peer_high":       high, "cfg_peer_low": low,
+		"cfg_peer_mask_high": maskHigh, "cfg_peer_mask_low": maskLow,
+	} {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("configure %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// protocolNumber is the IP protocol of a filter; 0 for any.
+func protocolNumber(name string) (uint8, error) {
+	switch name {
+	case "":
+		return 0, nil
+	case "tcp":
+		return 6, nil
+	case "udp":
+		return 17, nil
+	case "icmp":
+		return 1, nil
+	}
+	n, err := strconv.ParseUint(name, 10, 8)
+	if err != nil || n == 0 {
+		return 0, &FilterError{Filter: "protocol", Value: name, Want: "tcp, udp, icmp or a number from 1 to 255"}
+	}
+	return uint8(n), nil
+}
+
+// prefixWords are the filter's prefix as the kernel compares it, already masked.
+func prefixWords(cfg Config) (high, low, maskHigh, maskLow uint64) {
+	if !cfg.Peer.IsValid() {
+		return 0, 0, 0, 0
+	}
+	prefix := cfg.Peer.Masked()
+	high, low = addressKey(prefix.Addr())
+	var mask [16]byte
+	size := 128
+	start := 0
+	if prefix.Addr().Is4() {
+		size, start = 32, 12
+	}
+	for bit := range size {
+		if bit < prefix.Bits() {
+			mask[start+bit/8] |= 0x80 >> (bit % 8)
+		}
+	}
+	if size == 32 {
+		return high, low, math.MaxUint64, math.MaxUint32<<32 | uint64(binary.NativeEndian.Uint32(mask[12:]))
+	}
+	return high, low, binary.NativeEndian.Uint64(mask[:8]), binary.NativeEndian.Uint64(mask[8:])
+}
+
+// controllerNumber is the running kernel's number of a cgroup v1 controller; -1 for v2.
+func controllerNumber(controller string) (int32, error) {
+	if controller == "" {
+		return -1, nil
+	}
+	numbers, err := kernelEnum("cgroup_subsys_id")
+	if err != nil {
+		return 0, err
+	}
+	for number, name := range numbers {
+		if name == controller+"_cgrp_id" {
+			return int32(number), nil
+		}
+	}
+	return 0, &UnsupportedError{
+		Feature: "tell processes apart by the cgroup controller " + controller,
+		Needs:   "a kernel with that controller", Err: errors.ErrUnsupported,
+	}
+}
+
+// kernelEnum reads an enum of the running kernel: its own words, by number.
+func kernelEnum(name string) (map[uint32]string, error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, &UnsupportedError{Feature: "read the kernel's types", Needs: "CONFIG_DEBUG_INFO_BTF", Err: err}
+	}
+	var enum *btf.Enum
+	if err := kernel.TypeByName(name, &enum); err != nil {
+		return nil, fmt.Errorf("find enum %s in the kernel's types: %w", name, err)
+	}
+	values := make(map[uint32]string, len(enum.Values))
+	for _, value := range enum.Values {
+		values[uint32(value.Value)] = value.Name
+	}
+	return values, nil
+}

@@ -1,0 +1,145 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/vethtrace/vethtrace/bpf"
+)
+
+// memory is what the kernel programs write, mapped into this process: reading
+// it costs no system call and disturbs nothing.
+type memory struct {
+	shards int
+
+	bss      region
+	owners   []uint64              // owner words of the slots
+	slots    []bpf.KernelVtSlot    // beside them
+	devices  []bpf.KernelVtDevice  // written by us
+	address  []bpf.KernelVtAddress // written by us
+	ports    [2][]uint16           // written by us and by LISTEN events; by protocol: TCP, UDP
+	filter   []uint64              // written by us before attaching
+	groups   []bpf.KernelVtGroup   // written by us
+	open     *uint32               // written by us
+	hists    array[bpf.KernelVtHist]
+	paths    array[bpf.KernelVtPath]
+	accounts array[bpf.KernelVtAccount]
+	waiting  array[bpf.KernelVtHist]
+	null     array[bpf.KernelVtHist]
+}
+
+// region is one mapping.
+type region []byte
+
+func mapMemory(m *ebpf.Map, size int) (region, error) {
+	page := os.Getpagesize()
+	length := (size + page - 1) / page * page
+	mem, err := unix.Mmap(m.FD(), 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map memory of %s: %w", m, err)
+	}
+	return mem, nil
+}
+
+func (r region) close() error {
+	if r == nil {
+		return nil
+	}
+	return unix.Munmap(r)
+}
+
+// array is the memory of a BPF array with values of type T.
+type array[T any] struct {
+	mem    region
+	stride int
+	count  int
+}
+
+func mapArray[T any](m *ebpf.Map) (array[T], error) {
+	stride := (int(m.ValueSize()) + 7) / 8 * 8 // the kernel rounds values of arrays up to 8
+	a := array[T]{stride: stride, count: int(m.MaxEntries())}
+	var err error
+	a.mem, err = mapMemory(m, stride*a.count)
+	return a, err
+}
+
+// at returns the value with that index; it stays valid until the memory is unmapped.
+func (a array[T]) at(i int) *T {
+	return (*T)(unsafe.Pointer(&a.mem[i*a.stride]))
+}
+
+// within returns n values of type T that begin at a byte of the region.
+func within[T any](r region, offset uint32, n int) []T {
+	return unsafe.Slice((*T)(unsafe.Pointer(&r[offset])), n)
+}
+
+func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, shards int) (*memory, error) {
+	m := &memory{shards: shards}
+	var err error
+	if m.bss, err = mapMemory(bss, int(bss.ValueSize())); err != nil {
+		return nil, err
+	}
+	at := func(name string) uint32 { return spec.Variables[name].Offset }
+	m.owners = within[uint64](m.bss, at("vt_owners"), bpf.Slots)
+	m.slots = within[bpf.KernelVtSlot](m.bss, at("vt_slots"), bpf.Slots)
+	m.devices = within[bpf.KernelVtDevice](m.bss, at("vt_devices"), bpf.Devices)
+	m.address = within[bpf.KernelVtAddress](m.bss, at("vt_addresses"), bpf.Addresses)
+	m.ports[0] = within[uint16](m.bss, at("vt_ports"), 1<<16)
+	m.ports[1] = within[uint16](m.bss, at("vt_ports")+2<<16, 1<<16)
+	m.filter = within[uint64](m.bss, at("vt_filter_ports"), 1<<10)
+	m.groups = within[bpf.KernelVtGroup](m.bss, at("vt_groups"), bpf.Groups)
+	m.open = &within[uint32](m.bss, at("vt_open"), 1)[0]
+	for _, arrayOf := range []struct {
+		from *ebpf.Map
+		to   *array[bpf.KernelVtHist]
+	}{{maps.VtHists, &m.hists}, {maps.VtWaiting, &m.waiting}, {maps.VtNull, &m.null}} {
+		if *arrayOf.to, err = mapArray[bpf.KernelVtHist](arrayOf.from); err != nil {
+			return nil, errors.Join(err, m.close())
+		}
+	}
+	if m.paths, err = mapArray[bpf.KernelVtPath](maps.VtPaths); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	if m.accounts, err = mapArray[bpf.KernelVtAccount](maps.VtAccounts); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+func (m *memory) close() error {
+	return errors.Join(m.hists.mem.close(), m.paths.mem.close(), m.accounts.mem.close(),
+		m.waiting.mem.close(), m.null.mem.close(), m.bss.close())
+}
+
+// setOpen lets journeys start, or no longer.
+func (m *memory) setOpen(open bool) {
+	var value uint32
+	if open {
+		value = 1
+	}
+	atomic.StoreUint32(m.open, value)
+}
+
+// eachLive calls fn for each journey under way, with the numbers plus 1 of its
+// targets by direction. A slot can end while it is looked at.
+func (m *memory) eachLive(fn func(slot int, targets [2]uint16)) {
+	const live = uint64(bpf.KernelVtStateVT_STATE_LIVE)
+	for i := range m.owners {
+		if atomic.LoadUint64(&m.owners[i])&7 == live {
+			fn(i, m.slots[i].Target)
+		}
+	}
+}
+
+// cut ends a journey that can no longer be followed; false when it ended by itself.
+func (m *memory) cut(slot int) bool {
+	const live, ended = uint64(bpf.KernelVtStateVT_STATE_LIVE), uint64(bpf.KernelVtStateVT_STATE_ENDED)
+	owner := atomic.LoadUint64(&m.owners[slot])
+	return owner&7 == live && atomic.CompareAndSwapUint64(&m.owners[slot], owner, owner&^7|ended)
+}

@@ -1,0 +1,284 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vethtrace/vethtrace/bpf"
+	"github.com/vethtrace/vethtrace/tracer/journey"
+	"github.com/vethtrace/vethtrace/tracer/netfilter"
+	"github.com/vethtrace/vethtrace/tracer/topology"
+)
+
+// find gathers what loading depends on.
+func (t *Tracer) find(view topology.Namespace, targets []*target) facts {
+	f := facts{hostNetns: t.host.Inode(), programs: map[string]bool{}}
+	bridge := t.cfg.Follow
+	f.hostMode = t.cfg.Follow
+	f.sockets = t.cfg.Follow
+	for _, target := range targets {
+		if target.hostMode {
+			f.hostMode, f.sockets = true, true
+			f.cgroup = target.spec.Cgroup.Controller
+		} else {
+			bridge = true
+		}
+		f.sockets = f.sockets || len(target.spec.Proxies) > 0
+		for _, i := range target.wiring.Interfaces {
+			f.napi = f.napi || i.Dev.NAPI() || i.Peer != nil && i.Peer.NAPI()
+		}
+	}
+	if t.cfg.Follow {
+		f.cgroup = t.cfg.Controller
+		f.napi = true
+	}
+	for _, uplink := range topology.Uplinks(view, tracedLinks(targets)...) {
+		f.queue = f.queue || queues(uplink)
+	}
+	for border := range journey.Borders {
+		f.programs[borderProgram(border)] = t.cfg.Detail == DetailTables
+	}
+	for _, h := range Hooks() {
+		if h.wants(t.cfg.Detail) && (h.Bridge && bridge || h.HostMode && f.hostMode) && f.has(h.Duty) {
+			f.programs[h.Program] = true
+		}
+	}
+	f.bridge = bridge
+	return f
+}
+
+func tracedLinks(targets []*target) []int {
+	var traced []int
+	for _, target := range targets {
+		traced = append(traced, target.tracedLinks()...)
+	}
+	return traced
+}
+
+// queues tells whether packets may wait at a device before they leave it.
+func queues(l topology.Link) bool {
+	return l.Qdisc != "" && l.Qdisc != "noqueue"
+}
+
+func (f facts) has(duty Duty) bool {
+	switch duty {
+	case DutyQueue:
+		return f.queue
+	case DutyNAPI:
+		return f.napi
+	case DutySockets:
+		return f.sockets
+	}
+	return true
+}
+
+// attachAll attaches what new targets need: their own hooks, and what the host
+// does not have yet. Hooks that start journeys come last in the table, and
+// nothing starts before the target's addresses are announced.
+func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
+	for _, link := range view.Links {
+		t.hostNames[link.Index] = link.Name
+	}
+	if err := t.announceHost(view); err != nil {
+		return err
+	}
+	if err := t.planChains(targets); err != nil {
+		return err
+	}
+	for _, target := range targets {
+		if err := target.announceDevices(t.host, t.tables); err != nil {
+			return err
+		}
+		if target.hostMode {
+			continue // its hooks are the host's
+		}
+		if err := t.attachChains(attacher{target.ns, t.kernel.programs}, &target.links, ScopeTarget, target.chains); err != nil {
+			return fmt.Errorf("target %s: %w", target.spec.Name, err)
+		}
+		for _, h := range t.wanted(ScopePort, ScopeDevice, ScopeTarget) {
+			if err := t.attachTarget(h, target); err != nil {
+				return fmt.Errorf("target %s: %w", target.spec.Name, err)
+			}
+		}
+	}
+	if err := t.attachHost(view); err != nil {
+		return err
+	}
+	if err := t.findNeighbours(view); err != nil {
+		return err
+	}
+	if err := t.findQueues(); err != nil {
+		return err
+	}
+	for _, target := range targets {
+		if err := target.announce(t.tables); err != nil {
+			return err
+		}
+	}
+	return t.writeGroups()
+}
+
+// wanted are the rows of the table for these scopes that are attached for good.
+func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
+	var rows []HookSpec
+	for _, h := range Hooks() {
+		if h.Duty == DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
+			continue
+		}
+		if !(h.Bridge && t.facts.bridge || h.HostMode && t.facts.hostMode) || !t.facts.has(h.Duty) {
+			continue
+		}
+		for _, scope := range scopes {
+			if h.Scope == scope {
+				rows = append(rows, h)
+			}
+		}
+	}
+	return rows
+}
+
+func (t *Tracer) attachTarget(h HookSpec, target *target) error {
+	inside := attacher{target.ns, t.kernel.programs}
+	if h.Scope == ScopeTarget {
+		return inside.netfilter(&target.links, h, priorityOf(h))
+	}
+	for _, i := range target.wiring.Interfaces {
+		if !i.Connected() {
+			continue
+		}
+		var err error
+		switch {
+		case h.Scope == ScopeDevice:
+			err = inside.tcx(&target.links, h, i.Dev.Index)
+		case i.Peer != nil:
+			err = attacher{t.host, t.kernel.programs}.tcx(&target.links, h, i.Peer.Index)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachHost attaches what the host does not have yet.
+func (t *Tracer) attachHost(view topology.Namespace) error {
+	host := attacher{t.host, t.kernel.programs}
+	uplinks, bridges := t.devicesOf(view)
+	hostWide := !t.hostWide
+	t.hostWide = true
+	if hostWide {
+		if err := t.attachChains(host, &t.hostLinks, ScopeHost, t.chains); err != nil {
+			return err
+		}
+	}
+	for _, h := range t.wanted(ScopeBridge, ScopeUplink, ScopeLoopback, ScopeHost, ScopeMachine) {
+		var err error
+		switch h.Scope {
+		case ScopeBridge:
+			err = attachEach(host, &t.hostLinks, h, bridges, t.bridges)
+		case ScopeUplink:
+			err = attachEach(host, &t.hostLinks, h, uplinks, t.uplinks)
+		case ScopeLoopback:
+			if hostWide {
+				err = host.tcx(&t.hostLinks, h, loopbackIndex)
+			}
+		case ScopeHost:
+			if hostWide {
+				err = host.netfilter(&t.hostLinks, h, priorityOf(h))
+			}
+		case ScopeMachine:
+			if hostWide {
+				err = host.tracepoint(&t.hostLinks, h)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, index := range uplinks {
+		t.uplinks[index] = true
+	}
+	for _, index := range bridges {
+		t.bridges[index] = true
+	}
+	return nil
+}
+
+// loopbackIndex is lo's index in every namespace (LOOPBACK_IFINDEX).
+const loopbackIndex = 1
+
+func attachEach(a attacher, to *links, h HookSpec, indexes []int, attached map[int]bool) error {
+	for _, index := range indexes {
+		if attached[index] {
+			continue
+		}
+		if err := a.tcx(to, h, index); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// devicesOf returns the uplinks, and the bridges of all targets, by index.
+func (t *Tracer) devicesOf(view topology.Namespace) (uplinks, bridges []int) {
+	var live []*target
+	for _, target := range t.targets {
+		if target != nil {
+			live = append(live, target)
+		}
+	}
+	for _, uplink := range topology.Uplinks(view, tracedLinks(live)...) {
+		uplinks = append(uplinks, uplink.Index)
+	}
+	have := map[int]bool{}
+	for _, target := range live {
+		for _, i := range target.wiring.Interfaces {
+			if !target.hostMode && i.Bridge != nil && !have[i.Bridge.Index] {
+				have[i.Bridge.Index] = true
+				bridges = append(bridges, i.Bridge.Index)
+			}
+		}
+	}
+	return uplinks, bridges
+}
+
+// announceHost makes the host's own addresses known, and the containers beside the targets.
+func (t *Tracer) announceHost(view topology.Namespace) error {
+	for _, link := range view.Links {
+		for _, prefix := range link.Addrs {
+			if err := t.tables.setAddress(prefix.Addr(), bpf.AddressHost); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeGroups tells the programs whose processes' sockets to follow.
+func (t *Tracer) writeGroups() error {
+	var groups []bpf.KernelVtGroup
+	for _, target := range t.targets {
+		if target != nil {
+			groups = append(groups, target.groups()...)
+		}
+	}
+	if err := t.tables.setGroups(groups); err != nil {
+		return errors.Join(errors.New("follow the sockets of host-mode targets"), err)
+	}
+	return nil
+}
+
+// findQueues notes that an NFQUEUE is bound in the host's namespace: detaching
+// makes the kernel drop what waits there, so it is done once and last.
+func (t *Tracer) findQueues() error {
+	queues, err := netfilter.Queues(t.host)
+	if err != nil {
+		return fmt.Errorf("look for NFQUEUEs: %w", err)
+	}
+	if len(queues) > 0 && !t.hostQueue {
+		t.hostQueue = true
+		t.notes = append(t.notes, fmt.Sprintf(
+			"NFQUEUE %v is bound in the host's namespace: packets that wait there when vethtrace ends are dropped by the kernel, once", queues))
+	}
+	return nil
+}

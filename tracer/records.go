@@ -1,0 +1,77 @@
+package tracer
+
+import (
+	"errors"
+	"os"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/vethtrace/vethtrace/tracer/journey"
+)
+
+// mostRecords are kept; then the oldest go.
+const mostRecords = 1024
+
+// readRecords takes journeys from the ring until it is flushed at the end.
+func (t *Tracer) readRecords() {
+	var raw ringbuf.Record
+	for {
+		err := t.ring.ReadInto(&raw)
+		switch {
+		case errors.Is(err, ringbuf.ErrFlushed):
+			return
+		case errors.Is(err, ringbuf.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
+			return
+		case err != nil:
+			t.cfg.Log.Error("read journeys", "error", err)
+			return
+		}
+		record, err := journey.Decode(raw.RawSample)
+		if err != nil {
+			t.cfg.Log.Error("a journey that cannot be read", "error", err)
+			continue
+		}
+		t.mu.Lock()
+		t.seen.records = append(t.seen.records, record)
+		if len(t.seen.records) > mostRecords {
+			t.seen.records = t.seen.records[len(t.seen.records)-mostRecords:]
+		}
+		t.mu.Unlock()
+	}
+}
+
+// journey is what a record means, once for each of its targets that is still known.
+func (t *Tracer) journey(record journey.Record) []Journey {
+	var journeys []Journey
+	for direction, number := range record.Targets {
+		if number < 0 || number >= len(t.targets) || t.targets[number] == nil {
+			continue
+		}
+		of := t.targets[number]
+		j := Journey{
+			ID: uint64(record.Start), Target: of.spec.Name, Direction: Direction(direction),
+			Peer: t.peerName(of, record.Peers[direction]), Outcome: "completed", Slow: record.Slow, Bytes: record.Length,
+		}
+		if key := record.Keys[direction]; key != 0 {
+			j.Path = pathID(key)
+		}
+		if record.Dropped {
+			j.Outcome = "dropped: " + t.kernel.reason(record.Reason)
+		}
+		hooks := make([]journey.Hook, len(record.Stamps))
+		ifindex := make([]int, len(record.Stamps))
+		for i, stamp := range record.Stamps {
+			hooks[i], ifindex[i] = stamp.Hook, stamp.Ifindex
+		}
+		hops := journey.Hops(hooks, pathChains{t.chains, of.chains})
+		for i, stamp := range record.Stamps {
+			s := Stamp{Hook: stamp.Hook.String(), Device: t.nameOf(of, hooks, ifindex, i), CPU: stamp.CPU, T: stamp.T}
+			if i > 0 {
+				s.Hop = hops[i-1].Name
+			}
+			j.Stamps = append(j.Stamps, s)
+		}
+		journeys = append(journeys, j)
+	}
+	return journeys
+}

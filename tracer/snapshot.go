@@ -1,0 +1,343 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vethtrace/vethtrace/bpf"
+	"github.com/vethtrace/vethtrace/tracer/journey"
+)
+
+// monotonic is CLOCK_MONOTONIC, the clock of stamps.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0 // impossible: the clock exists on every Linux
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Snapshot returns all that was seen so far. After Stop its accounting is exact.
+func (t *Tracer) Snapshot() (Snapshot, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.kernel == nil {
+		return Snapshot{}, errors.New("read what was seen: the tracer is closed")
+	}
+	if t.final {
+		t.endRound()
+	}
+	t.seen.read(t)
+	s := Snapshot{
+		Version: t.cfg.Version, Kernel: release(), Detail: t.cfg.Detail, Start: t.start,
+		Duration: time.Since(t.start), Final: t.final, Notes: slices.Clone(t.notes),
+	}
+	drops, err := t.drops()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	inFlight := t.inFlight()
+	null := t.nulls()
+	for _, target := range t.all() {
+		s.Targets = append(s.Targets, t.targetResult(target, null, drops[target], inFlight[target.number]))
+	}
+	for _, record := range t.seen.records {
+		s.Journeys = append(s.Journeys, t.journey(record)...)
+	}
+	s.Observer = t.observer(s, null)
+	return s, nil
+}
+
+// all are the targets, those that have gone last.
+func (t *Tracer) all() []*target {
+	var all []*target
+	for _, target := range t.targets {
+		if target != nil {
+			all = append(all, target)
+		}
+	}
+	return append(all, t.removed...)
+}
+
+func release() string {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(uts.Release[:])
+}
+
+func (t *Tracer) inFlight() map[int][2]uint64 {
+	live := map[int][2]uint64{}
+	t.kernel.mem.eachLive(func(_ int, targets [2]uint16) {
+		for direction, number := range targets {
+			if number != 0 {
+				counts := live[int(number)-1]
+				counts[direction]++
+				live[int(number)-1] = counts
+			}
+		}
+	})
+	return live
+}
+
+func (t *Tracer) targetResult(of *target, null nullLines, drops []Drop, inFlight [2]uint64) Target {
+	result := Target{
+		Name: of.spec.Name, Aliases: of.spec.Aliases, ID: of.spec.ID, Mode: of.spec.Mode, PID: of.spec.PID,
+		Netns: of.ns.Inode(), Interfaces: of.interfaces, Ports: of.spec.Ports, Drops: drops, Gone: of.gone,
+	}
+	if of.gone {
+		inFlight = [2]uint64{}
+	}
+	for direction := range result.Accounting {
+		account := of.account
+		if !of.gone {
+			account = t.account(of)
+		}
+		result.Accounting[direction] = account[direction].accounting(of.cut[direction], inFlight[direction])
+		result.Skipped[direction] = account[direction].skips()
+	}
+	chains := pathChains{t.chains, of.chains}
+	for _, state := range t.seen.of(of) {
+		result.Paths = append(result.Paths, t.path(state, chains, null))
+	}
+	slices.SortStableFunc(result.Paths, func(a, b Path) int { return int(b.Packets) - int(a.Packets) })
+	if waiting := t.seen.waiting[of.number]; waiting != nil && !of.gone {
+		result.Waiting = Waiting{Transport: waiting[0].latency(Null{}), Reader: waiting[1].latency(Null{})}
+		if done := result.Accounting[Ingress].Completed; done > 0 {
+			result.Waiting.Share = min(1, float64(waiting[1].total.Count())/float64(done))
+		}
+		if len(of.spec.Proxies) > 0 {
+			result.Proxied = proxied(of, result.Paths, waiting[2])
+		}
+	}
+	return result
+}
+
+// proxied is set when docker-proxy answered: when a path of the target has it at the other end.
+func proxied(of *target, paths []Path, own *series) *Proxied {
+	for _, path := range paths {
+		if path.Peer == "proxy" {
+			return &Proxied{PID: of.spec.Proxies[0], Proxy: own.latency(Null{})}
+		}
+	}
+	return nil
+}
+
+func (s *series) latency(null Null) Latency {
+	return Latency{Hist: s.total, Null: null, Rounds: slices.Clone(s.rounds)}
+}
+
+func (t *Tracer) path(state *pathState, chains pathChains, null nullLines) Path {
+	path := Path{
+		ID: pathID(state.key), Family: "ipv4", Protocol: protocolName(state.protocol),
+		Peer: t.peer(state), Flow: "established",
+	}
+	if state.flags&uint8(bpf.KernelVtFlagVT_FLAG_IPV6) != 0 {
+		path.Family = "ipv6"
+	}
+	if state.flags&uint8(bpf.KernelVtFlagVT_FLAG_NEW) != 0 {
+		path.Flow = "new"
+	}
+	if state.egress {
+		path.Direction = Egress
+	}
+	if len(state.series) == 0 {
+		return path
+	}
+	whole := state.series[0]
+	path.Packets, path.Segments, path.Bytes = whole.total.Count(), whole.segments, whole.bytes
+	var sum Null
+	for i, hop := range journey.Hops(state.hooks, chains) {
+		from, to := state.hooks[i], state.hooks[i+1]
+		cost := null.between(from, to)
+		sum = sum.plus(cost)
+		side := SideHost
+		if hop.Target {
+			side = SideTarget
+		}
+		path.Hops = append(path.Hops, Hop{
+			Index: i, Name: hop.Name, Side: side, Device: t.deviceName(state, i+1),
+			From: from.String(), To: to.String(), Latency: state.series[i+1].latency(cost),
+		})
+	}
+	path.Latency = whole.latency(sum)
+	return path
+}
+
+// deviceName is the name of the device that a stamp carries, "" for netfilter hooks.
+func (t *Tracer) deviceName(state *pathState, i int) string {
+	return t.nameOf(state.target, state.hooks, state.ifindex, i)
+}
+
+func (t *Tracer) nameOf(of *target, hooks []journey.Hook, ifindex []int, i int) string {
+	index := ifindex[i]
+	if index == 0 {
+		return ""
+	}
+	inTarget := hooks[i].OfTarget()
+	if hooks[i] == journey.NetifRx || hooks[i] == journey.GROReceive {
+		// the device that receives is at the other side of the one that sent
+		inTarget = i > 0 && hooks[i-1] == journey.PortEgress
+	}
+	names := t.hostNames
+	if inTarget {
+		names = of.devices
+	}
+	if name, ok := names[index]; ok {
+		return name
+	}
+	return "if" + strconv.Itoa(index)
+}
+
+func protocolName(number uint8) string {
+	switch number {
+	case 1:
+		return "icmp"
+	case 6:
+		return "tcp"
+	case 17:
+		return "udp"
+	case 58:
+		return "icmpv6"
+	}
+	return strconv.Itoa(int(number))
+}
+
+// peer names the other end of a path.
+func (t *Tracer) peer(state *pathState) string {
+	return t.peerName(state.target, state.peer)
+}
+
+func (t *Tracer) peerName(of *target, peer uint16) string {
+	switch {
+	case peer == uint16(bpf.KernelVtPeerVT_PEER_UPLINK):
+		return "uplink"
+	case peer == uint16(bpf.KernelVtPeerVT_PEER_HOST):
+		return "host"
+	case peer == uint16(bpf.KernelVtPeerVT_PEER_PROXY):
+		return "proxy"
+	case peer >= uint16(bpf.KernelVtPeerVT_PEER_FOREIGN):
+		return "container:" + t.foreign.name(int(peer)-int(bpf.KernelVtPeerVT_PEER_FOREIGN))
+	case peer >= uint16(bpf.KernelVtPeerVT_PEER_TARGET):
+		number := int(peer) - int(bpf.KernelVtPeerVT_PEER_TARGET)
+		if number == of.number {
+			return "self"
+		}
+		if number < len(t.targets) && t.targets[number] != nil {
+			return "container:" + t.targets[number].spec.Name
+		}
+	}
+	return "unknown"
+}
+
+func (t *Tracer) drops() (map[*target][]Drop, error) {
+	byTarget := map[*target][]Drop{}
+	var key bpf.KernelVtDropKey
+	var count uint64
+	entries := t.kernel.maps.VtDrops.Iterate()
+	for entries.Next(&key, &count) {
+		number := int(key.Target) - 1
+		if number < 0 || number >= len(t.targets) || t.targets[number] == nil {
+			continue
+		}
+		of := t.targets[number]
+		drop := Drop{Direction: Direction(key.Direction), Reason: t.kernel.reason(key.Reason), Count: count}
+		drop.Hop = "transport"
+		if key.AfterEnd == 0 {
+			drop.Hop = journey.Next(unpack(key.History), pathChains{t.chains, of.chains}).Name
+		}
+		byTarget[of] = addDrop(byTarget[of], drop)
+	}
+	if err := entries.Err(); err != nil {
+		return nil, fmt.Errorf("read drops: %w", err)
+	}
+	for _, target := range t.removed {
+		byTarget[target] = target.drops
+	}
+	for _, drops := range byTarget {
+		slices.SortFunc(drops, func(a, b Drop) int { return int(b.Count) - int(a.Count) })
+	}
+	return byTarget, nil
+}
+
+// addDrop counts a drop with those of the same hop and reason.
+func addDrop(drops []Drop, drop Drop) []Drop {
+	for i := range drops {
+		if drops[i].Direction == drop.Direction && drops[i].Hop == drop.Hop && drops[i].Reason == drop.Reason {
+			drops[i].Count += drop.Count
+			return drops
+		}
+	}
+	return append(drops, drop)
+}
+
+// unpack returns the hooks of a drop's history, oldest first.
+func unpack(history uint64) []journey.Hook {
+	var hooks []journey.Hook
+	for shift := 56; shift >= 0; shift -= 8 {
+		if hook := journey.Hook(history >> shift); hook != 0 {
+			hooks = append(hooks, hook)
+		}
+	}
+	return hooks
+}
+
+// observer says what measuring costs and what it missed.
+func (t *Tracer) observer(s Snapshot, null nullLines) Observer {
+	o := Observer{StampNs: null.medians()}
+	var cost float64
+	for _, state := range t.seen.paths {
+		if len(state.series) == 0 {
+			continue
+		}
+		count := state.series[0].total.Count()
+		o.Stamps += count * uint64(len(state.hooks))
+		for _, hook := range state.hooks {
+			cost += float64(count) * null.of(hook).MeanNs
+		}
+	}
+	if s.Duration > 0 {
+		o.CPUShare = cost / float64(s.Duration)
+	}
+	for _, program := range t.kernel.programs {
+		if stats, err := program.Stats(); err == nil {
+			o.RecursionMisses += stats.RecursionMisses
+		}
+	}
+	var perCPU []bpf.KernelVtGlobal
+	if err := t.kernel.maps.VtGlobals.Lookup(uint32(0), &perCPU); err == nil {
+		for _, global := range perCPU {
+			o.RingLost += global.RingLost
+		}
+	}
+	for _, target := range t.all() {
+		account := target.account
+		if !target.gone {
+			account = t.account(target)
+		}
+		o.Unpathed += account[Ingress].Unpathed + account[Egress].Unpathed
+	}
+	return o
+}
+
+// account reads what a target's number has counted, less what it had before this target.
+func (t *Tracer) account(of *target) [2]counts {
+	mem := t.kernel.mem
+	var sum [2]counts
+	for direction := range sum {
+		for shard := range mem.shards {
+			sum[direction].add(mem.accounts.at((of.number*2+direction)*mem.shards + shard))
+		}
+		sum[direction].subtract(of.base[direction])
+	}
+	return sum
+}
+
+// pathID is a path's name: short, and stable as long as its hooks and devices are.
+func pathID(key uint64) string { return fmt.Sprintf("%012x", key>>16) }

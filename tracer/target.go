@@ -1,0 +1,201 @@
+package tracer
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vethtrace/vethtrace/bpf"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer/topology"
+)
+
+// target is one traced target, from Add to the end of the tracer.
+type target struct {
+	number     int
+	spec       TargetSpec
+	ns         *netns.NS
+	hostMode   bool
+	wiring     topology.Wiring
+	interfaces []Interface
+	devices    map[int]string // of its namespace, by index
+	links      links
+	chains     *chainPlan
+	base       [2]counts // what its number had counted for others before, by direction
+	cut        [2]uint64 // journeys that its end cut, by direction
+
+	gone    bool
+	account [2]counts // once it is gone
+	drops   []Drop
+}
+
+// NoWayError says that a target has no device that packets could come by.
+type NoWayError struct{ Name, Mode, Reason string }
+
+// Error says why, and what the mode means.
+func (e *NoWayError) Error() string {
+	if e.Mode == "none" {
+		return fmt.Sprintf("%s has network mode none: no packet enters or leaves it, nothing to trace", e.Name)
+	}
+	return fmt.Sprintf("%s (mode %s) has no device that leads to the host: %s", e.Name, e.Mode, e.Reason)
+}
+
+// newTarget reads how a target is connected; nothing is attached yet.
+func newTarget(host *netns.NS, spec TargetSpec) (*target, error) {
+	if spec.Netns == nil {
+		return nil, fmt.Errorf("target %s: no network namespace", spec.Name)
+	}
+	ns, err := netns.Open(spec.Netns.Path())
+	if err != nil {
+		return nil, fmt.Errorf("target %s: %w", spec.Name, err)
+	}
+	t := &target{spec: spec, ns: ns, hostMode: ns.Inode() == host.Inode(), devices: map[int]string{}}
+	if t.wiring, err = topology.ReadWiring(host, ns); err != nil {
+		return nil, closing(ns, fmt.Errorf("target %s: read how it is connected: %w", spec.Name, err))
+	}
+	for _, i := range t.wiring.Interfaces {
+		t.devices[i.Dev.Index] = i.Dev.Name
+		if t.hostMode || !i.Connected() {
+			continue
+		}
+		t.interfaces = append(t.interfaces, describe(i))
+	}
+	if !t.hostMode && len(t.interfaces) == 0 {
+		return nil, closing(ns, &NoWayError{Name: spec.Name, Mode: spec.Mode, Reason: t.whyNotConnected()})
+	}
+	return t, nil
+}
+
+func closing(ns *netns.NS, err error) error {
+	_ = ns.Close() // the first error is what the caller needs
+	return err
+}
+
+func (t *target) whyNotConnected() string {
+	for _, i := range t.wiring.Interfaces {
+		if !i.Dev.Loopback && i.Reason != "" {
+			return i.Dev.Name + ": " + i.Reason
+		}
+	}
+	return "it has only lo"
+}
+
+func describe(i topology.Interface) Interface {
+	d := Interface{Name: i.Dev.Name, Index: i.Dev.Index}
+	if i.Peer != nil {
+		d.Peer, d.PeerIndex = i.Peer.Name, i.Peer.Index
+	}
+	if i.Bridge != nil {
+		d.Bridge = i.Bridge.Name
+	}
+	for _, prefix := range i.Dev.Addrs {
+		if addr := prefix.Addr(); !addr.IsLinkLocalUnicast() {
+			d.Addrs = append(d.Addrs, addr)
+		}
+	}
+	return d
+}
+
+// tracedLinks are the indexes of the host's devices that only this target's
+// packets (bridge: those of its network) use, so that they are no uplinks.
+func (t *target) tracedLinks() []int {
+	var traced []int
+	for _, i := range t.wiring.Interfaces {
+		if t.hostMode {
+			break
+		}
+		if i.Peer != nil {
+			traced = append(traced, i.Peer.Index)
+		}
+		if i.Bridge != nil {
+			traced = append(traced, i.Bridge.Index)
+		}
+	}
+	return traced
+}
+
+// addresses of the target's own devices.
+func (t *target) addresses() []netip.Addr {
+	var addrs []netip.Addr
+	for _, i := range t.wiring.Interfaces {
+		if t.hostMode || i.Dev.Loopback {
+			continue
+		}
+		for _, prefix := range i.Dev.Addrs {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
+	return addrs
+}
+
+// announce makes the target known to the programs: from now on its packets start journeys.
+func (t *target) announce(to tables) error {
+	inode := t.ns.Inode()
+	if !t.hostMode {
+		if err := to.setDevice(inode, 0, t.number, bpf.KernelVtRoleVT_ROLE_NETNS); err != nil {
+			return err
+		}
+	}
+	for _, addr := range t.addresses() {
+		if err := to.setAddress(addr, uint32(t.number+1)); err != nil {
+			return err
+		}
+	}
+	for _, port := range t.spec.Ports {
+		if !t.hostMode {
+			to.setPort(port.Protocol, port.Host.Port(), t.number, true)
+		}
+	}
+	for _, listener := range t.spec.Listeners {
+		if t.hostMode {
+			to.setPort(listener.Protocol, listener.Port, t.number, false)
+		}
+	}
+	return nil
+}
+
+// announceDevices makes its devices known, before anything is attached to them.
+func (t *target) announceDevices(host *netns.NS, to tables) error {
+	if t.hostMode {
+		return nil
+	}
+	for _, i := range t.wiring.Interfaces {
+		if !i.Connected() {
+			continue
+		}
+		if err := to.setDevice(t.ns.Inode(), i.Dev.Index, t.number, bpf.KernelVtRoleVT_ROLE_DEVICE); err != nil {
+			return err
+		}
+		if i.Peer == nil {
+			continue
+		}
+		if err := to.setDevice(host.Inode(), i.Peer.Index, t.number, bpf.KernelVtRoleVT_ROLE_PORT); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withdraw makes the target unknown again: no further journey starts for it.
+func (t *target) withdraw(from tables) {
+	from.dropPorts(t.number)
+	from.dropAddresses(uint32(t.number + 1))
+	from.dropDevices(t.number, bpf.KernelVtRoleVT_ROLE_NETNS, bpf.KernelVtRoleVT_ROLE_DEVICE, bpf.KernelVtRoleVT_ROLE_PORT)
+}
+
+// groups are the processes whose sockets count for this target.
+func (t *target) groups() []bpf.KernelVtGroup {
+	var groups []bpf.KernelVtGroup
+	if t.hostMode {
+		group := bpf.KernelVtGroup{Cgroup: t.spec.Cgroup.ID, Target: uint16(t.number + 1)}
+		if group.Cgroup == 0 {
+			group.Tgid = uint32(t.spec.PID)
+		}
+		groups = append(groups, group)
+	}
+	for _, pid := range t.spec.Proxies {
+		groups = append(groups, bpf.KernelVtGroup{
+			Tgid: uint32(pid), Target: uint16(t.number + 1), Flags: uint16(bpf.KernelVtFlagVT_FLAG_PROXY),
+		})
+	}
+	return groups
+}

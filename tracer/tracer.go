@@ -1,0 +1,300 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/vethtrace/vethtrace/bpf"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer/topology"
+)
+
+// Tracer holds what is attached, and what was seen.
+type Tracer struct {
+	cfg     Config
+	host    *netns.NS
+	ownHost bool
+	kernel  *kernel
+	tables  tables
+	ring    *ringbuf.Reader
+	facts   facts
+	start   time.Time
+	clock   time.Duration // CLOCK_MONOTONIC at start
+
+	mu        sync.Mutex // guards all below
+	targets   []*target  // by number; nil: free
+	removed   []*target  // gone, kept for snapshots
+	hostLinks links
+	uplinks   map[int]bool // attached, by index
+	bridges   map[int]bool
+	hostWide  bool           // what the host's namespace and the machine have one of is attached
+	hostNames map[int]string // devices of the host, by index
+	chains    *chainPlan     // of the host's namespace
+	foreign   *neighbours
+	seen      *collection
+	windows   *windows
+	hostQueue bool // an NFQUEUE is bound in the host's namespace
+	notes     []string
+	closed    bool
+	final     bool
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// Open loads the programs, attaches them for the given targets and begins to
+// trace. It fails with an UnsupportedError where the kernel or the rights do
+// not allow it, with a NoWayError for a target that no packet can reach.
+// The caller closes the tracer; ctx ends its goroutines too.
+func Open(ctx context.Context, cfg Config, specs ...TargetSpec) (*Tracer, error) {
+	t := &Tracer{
+		cfg: cfg.withDefaults(), host: cfg.Host,
+		uplinks: map[int]bool{}, bridges: map[int]bool{}, hostNames: map[int]string{},
+	}
+	if t.cfg.Capacity < len(specs) {
+		t.cfg.Capacity = len(specs)
+	}
+	if t.host == nil {
+		host, err := netns.Current()
+		if err != nil {
+			return nil, err
+		}
+		t.host, t.ownHost = host, true
+	}
+	ctx, t.stop = context.WithCancel(ctx)
+	if err := t.open(ctx, specs); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
+	targets := make([]*target, 0, len(specs))
+	for _, spec := range specs {
+		target, err := newTarget(t.host, spec)
+		if err != nil {
+			return err
+		}
+		targets = append(targets, target)
+	}
+	view, err := topology.Read(t.host)
+	if err != nil {
+		return fmt.Errorf("read the host's devices: %w", err)
+	}
+	t.facts = t.find(view, targets)
+	if t.kernel, err = load(t.cfg, t.facts); err != nil {
+		return err
+	}
+	t.tables = tables{t.kernel.mem}
+	t.targets = make([]*target, t.cfg.Capacity)
+	t.seen = newCollection(t.kernel)
+	t.windows = newWindows(t)
+	for _, port := range t.cfg.Ports {
+		t.tables.setFilter(port)
+	}
+	for number, target := range targets {
+		target.number = number
+		t.targets[number] = target
+	}
+	if err := t.attachAll(view, targets); err != nil {
+		return err
+	}
+	if t.ring, err = ringbuf.NewReader(t.kernel.maps.VtRecords); err != nil {
+		return fmt.Errorf("read journeys: %w", err)
+	}
+	t.begin(ctx)
+	return nil
+}
+
+// begin lets journeys start and starts the goroutines.
+func (t *Tracer) begin(ctx context.Context) {
+	t.start, t.clock = time.Now(), monotonic()
+	t.kernel.mem.setOpen(true)
+	t.done.Go(t.readRecords)
+	t.done.Go(func() { t.collectRounds(ctx) })
+	t.done.Go(func() { t.windows.run(ctx) })
+	t.done.Go(func() { t.watchHost(ctx) })
+}
+
+// Add begins to trace one more target.
+func (t *Tracer) Add(spec TargetSpec) error {
+	target, err := newTarget(t.host, spec)
+	if err != nil {
+		return err
+	}
+	view, err := topology.Read(t.host)
+	if err != nil {
+		return closing(target.ns, fmt.Errorf("read the host's devices: %w", err))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return closing(target.ns, errors.New("add a target: the tracer is closed"))
+	}
+	if target.hostMode && !t.facts.hostMode {
+		return closing(target.ns, fmt.Errorf("target %s: host mode was not prepared for when tracing began", spec.Name))
+	}
+	target.number = -1
+	for number, taken := range t.targets {
+		if taken == nil {
+			target.number = number
+			break
+		}
+	}
+	if target.number < 0 {
+		return closing(target.ns, &FullError{Table: "targets", Entry: spec.Name})
+	}
+	t.targets[target.number] = target
+	target.base = t.account(target)
+	delete(t.seen.waiting, target.number)
+	if err := t.attachAll(view, []*traced{target}); err != nil {
+		t.targets[target.number] = nil
+		return closing(target.ns, errors.Join(err, target.links.close()))
+	}
+	return nil
+}
+
+// traced is target under a name that a variable called target does not hide.
+type traced = target
+
+// Remove ends tracing of a target by its ID or, without one, its name: all that
+// was attached in its namespace is detached, so that the namespace can go.
+func (t *Tracer) Remove(idOrName string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for number, target := range t.targets {
+		if target == nil || (target.spec.ID != idOrName && target.spec.Name != idOrName) {
+			continue
+		}
+		t.targets[number] = nil
+		return t.remove(target)
+	}
+	return nil
+}
+
+func (t *Tracer) remove(target *target) error {
+	target.withdraw(t.tables)
+	err := errors.Join(t.windows.leave(target), target.links.close(), t.writeGroups())
+	t.kernel.mem.eachLive(func(slot int, numbers [2]uint16) {
+		of := [2]bool{int(numbers[0]) == target.number+1, int(numbers[1]) == target.number+1}
+		if (of[0] || of[1]) && t.kernel.mem.cut(slot) {
+			for direction := range of {
+				if of[direction] {
+					target.cut[direction]++
+				}
+			}
+		}
+	})
+	t.keep(target)
+	target.gone = true
+	t.removed = append(t.removed, target)
+	return errors.Join(err, target.ns.Close())
+}
+
+// keep saves what was seen of a target before its number is used again.
+func (t *Tracer) keep(target *target) {
+	t.targets[target.number] = target
+	target.account = t.account(target)
+	if drops, err := t.drops(); err == nil {
+		target.drops = drops[target]
+	}
+	t.seen.retire(target, t)
+	t.forgetDrops(target.number)
+	t.targets[target.number] = nil
+}
+
+// forgetDrops removes a number's drops, which the next target with it has not had.
+func (t *Tracer) forgetDrops(number int) {
+	var key bpf.KernelVtDropKey
+	var count uint64
+	var keys []bpf.KernelVtDropKey
+	for entries := t.kernel.maps.VtDrops.Iterate(); entries.Next(&key, &count); {
+		if int(key.Target)-1 == number {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range keys {
+		_ = t.kernel.maps.VtDrops.Delete(key) // gone already is as good
+	}
+}
+
+// drainTime is how long Close waits for journeys under way. A packet that the
+// kernel still has in a queue after that is in flight.
+const drainTime = 50 * time.Millisecond
+
+// Stop ends tracing: no journey starts any more, those under way are let out,
+// everything is detached. Snapshot then is final, its accounting exact.
+func (t *Tracer) Stop() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.closed = true
+	t.mu.Unlock()
+	if t.stop != nil {
+		t.stop()
+	}
+	var errs []error
+	if t.kernel != nil && t.kernel.mem != nil {
+		t.kernel.mem.setOpen(false)
+		t.drain()
+	}
+	if t.windows != nil {
+		errs = append(errs, t.windows.close())
+	}
+	for _, target := range t.targets {
+		if target != nil {
+			errs = append(errs, target.links.close())
+		}
+	}
+	errs = append(errs, t.hostLinks.close())
+	if t.ring != nil {
+		errs = append(errs, t.ring.Flush())
+	}
+	t.done.Wait()
+	t.mu.Lock()
+	t.final = true
+	t.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// drain waits for journeys under way to end.
+func (t *Tracer) drain() {
+	for until := time.Now().Add(drainTime); time.Now().Before(until); time.Sleep(time.Millisecond) {
+		live := 0
+		t.kernel.mem.eachLive(func(int, [2]uint16) { live++ })
+		if live == 0 {
+			return
+		}
+	}
+}
+
+// Close ends tracing and frees everything. Take the last Snapshot after Stop and before Close.
+func (t *Tracer) Close() error {
+	errs := []error{t.Stop()}
+	if t.ring != nil {
+		errs = append(errs, t.ring.Close())
+		t.ring = nil
+	}
+	if t.kernel != nil {
+		errs = append(errs, t.kernel.close())
+		t.kernel = nil
+	}
+	for _, target := range t.targets {
+		if target != nil {
+			errs = append(errs, target.ns.Close())
+		}
+	}
+	t.targets = nil
+	if t.ownHost && t.host != nil {
+		errs = append(errs, t.host.Close())
+		t.host = nil
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,204 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/vethtrace/vethtrace/tracer/netfilter"
+)
+
+// Under load the null hops of tracepoints and netfilter, and what follows a
+// journey's end, are attached for this long once per period: together they
+// would be eleven program runs per round trip, and a twentieth of the packets
+// is a sample of thousands. With little traffic each packet counts, and the
+// cost does not.
+const (
+	windowPeriod = time.Second
+	windowLength = 50 * time.Millisecond
+	busyPackets  = 500 // journeys of a period from which on there is load
+)
+
+// windows attaches and detaches the hooks of DutyWindows.
+type windows struct {
+	tracer *Tracer
+
+	mu      sync.Mutex
+	machine links
+	byOwner map[*target]*links // null hops in targets' namespaces
+	host    links
+	open    bool
+	pinned  map[*target]bool // an NFQUEUE is bound there: links must not go before the end
+	closed  bool
+	before  uint64 // completed journeys at the last look
+}
+
+func newWindows(t *Tracer) *windows {
+	return &windows{tracer: t, byOwner: map[*target]*links{}, pinned: map[*target]bool{}}
+}
+
+func (w *windows) run(ctx context.Context) {
+	for {
+		busy := w.busy()
+		if err := w.attach(); err != nil {
+			w.tracer.cfg.Log.Warn("measure the cost of stamps", "error", err)
+		}
+		length := windowPeriod
+		if busy {
+			length = windowLength
+		}
+		if !sleep(ctx, length) {
+			return
+		}
+		if !busy {
+			continue
+		}
+		if err := w.detach(); err != nil {
+			w.tracer.cfg.Log.Warn("measure the cost of stamps", "error", err)
+		}
+		if !sleep(ctx, windowPeriod-windowLength) {
+			return
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// busy tells whether the last period had so much traffic that windows are worth their while.
+func (w *windows) busy() bool {
+	t := w.tracer
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return true
+	}
+	var completed uint64
+	for _, target := range t.targets {
+		if target != nil {
+			account := t.account(target)
+			completed += account[Ingress].Completed + account[Egress].Completed
+		}
+	}
+	gained := completed - w.before
+	w.before = completed
+	return gained > busyPackets
+}
+
+// rows are those of the table that belong to windows.
+func (w *windows) rows() []HookSpec {
+	t := w.tracer
+	var rows []HookSpec
+	for _, h := range Hooks() {
+		if h.Duty != DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
+			continue
+		}
+		if h.Bridge && t.facts.bridge || h.HostMode && t.facts.hostMode {
+			rows = append(rows, h)
+		}
+	}
+	return rows
+}
+
+func (w *windows) attach() error {
+	t := w.tracer
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || t.closed {
+		return nil
+	}
+	var errs []error
+	for _, h := range w.rows() {
+		switch h.Scope {
+		case ScopeMachine:
+			if !w.open {
+				errs = append(errs, attacher{t.host, t.kernel.programs}.tracepoint(&w.machine, h))
+			}
+		case ScopeHost:
+			if len(w.host.held) == 0 {
+				errs = append(errs, attacher{t.host, t.kernel.programs}.netfilter(&w.host, h, priorityOf(h)))
+			}
+		case ScopeTarget:
+			errs = append(errs, w.attachTargets(h)...)
+		}
+	}
+	w.open = true
+	return errors.Join(errs...)
+}
+
+func (w *windows) attachTargets(h HookSpec) []error {
+	t := w.tracer
+	var errs []error
+	for _, target := range t.targets {
+		if target == nil || target.hostMode || w.byOwner[target] != nil {
+			continue
+		}
+		held := &links{}
+		errs = append(errs, attacher{target.ns, t.kernel.programs}.netfilter(held, h, priorityOf(h)))
+		w.byOwner[target] = held
+		w.pinned[target] = queueBound(target)
+	}
+	return errs
+}
+
+// queueBound tells whether an NFQUEUE is bound in the target's namespace: the
+// kernel drops all that waits there when a netfilter hook is unregistered.
+func queueBound(of *target) bool {
+	queues, err := netfilter.Queues(of.ns)
+	return err != nil || len(queues) > 0
+}
+
+func (w *windows) detach() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
+	errs := []error{w.machine.close()}
+	if !w.tracer.hostQueue {
+		errs = append(errs, w.host.close())
+	}
+	for target, held := range w.byOwner {
+		if !w.pinned[target] {
+			errs = append(errs, held.close())
+			delete(w.byOwner, target)
+		}
+	}
+	w.open = false
+	return errors.Join(errs...)
+}
+
+// leave detaches what is in a target's namespace, so that it can go.
+func (w *windows) leave(target *target) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	held := w.byOwner[target]
+	delete(w.byOwner, target)
+	delete(w.pinned, target)
+	if held == nil {
+		return nil
+	}
+	return held.close()
+}
+
+// close detaches everything, for good.
+func (w *windows) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	errs := []error{w.machine.close(), w.host.close()}
+	for _, held := range w.byOwner {
+		errs = append(errs, held.close())
+	}
+	w.byOwner = map[*target]*links{}
+	return errors.Join(errs...)
+}
