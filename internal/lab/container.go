@@ -94,6 +94,13 @@ func (w *World) addContainer(ctx context.Context, cfg ContainerConfig) (_ *Conta
 		return nil, err
 	}
 	c.PID = c.proc.pid
+	from := w.Host
+	if cfg.Kind == KindMacvlan {
+		from = w.Client // a macvlan does not hear the device that it is on
+	}
+	if err := from.awaitPeer(ctx, c.IP6); err != nil {
+		return nil, err
+	}
 	if err := w.changeRules(ctx, c.portRules("-A")); err != nil {
 		return nil, err
 	}

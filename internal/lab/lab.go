@@ -80,7 +80,7 @@ type Config struct {
 	Bare       bool // only client, wire and host: no bridge, rules, containers or forwarding
 
 	// BridgeNFCallIptables sets bridge-nf-call-iptables, -ip6tables and -arptables of the host; nil
-	// means the kernel's default, on.
+	// means the kernel's default: on, if the kernel has the module br_netfilter loaded.
 	BridgeNFCallIptables *bool
 
 	Log *slog.Logger // nil means silence
@@ -118,10 +118,6 @@ func (c Config) withDefaults() Config {
 	c.Names = names
 	if c.Ports == nil {
 		c.Ports = []Port{{Host: 8080, Container: 80}}
-	}
-	if c.BridgeNFCallIptables == nil {
-		on := true
-		c.BridgeNFCallIptables = &on
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

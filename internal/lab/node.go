@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -102,6 +103,25 @@ func (n *Node) HasLink(name string) (bool, error) {
 		return false, fmt.Errorf("look up %s in %s: %w", name, n.Name, err)
 	}
 	return true, nil
+}
+
+// awaitPeer waits until an IPv6 address answers: the kernel finishes setting one up in the background.
+// An invalid address is there already.
+func (n *Node) awaitPeer(ctx context.Context, addr netip.Addr) error {
+	if !addr.IsValid() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for {
+		res, err := n.Ping(ctx, addr, 1)
+		if err != nil {
+			return fmt.Errorf("wait for %s to answer %s: %w", addr, n.Name, err)
+		}
+		if res.Done == 1 {
+			return nil
+		}
+	}
 }
 
 func (n *Node) linkUp(name string) error {

@@ -95,19 +95,16 @@ func serveEcho(l net.Listener) error {
 	}
 }
 
-// listenUDP opens a blocking socket for both families: a thread in recvfrom answers sooner, and
-// with less spread, than one woken through the runtime's poller.
+// listenUDP opens a blocking socket for both families: a thread in recvmsg answers sooner, and with
+// less spread, than one woken through the runtime's poller.
 func listenUDP(port uint16) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(port)}
 	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
-	} else if errors.Is(err, unix.EAFNOSUPPORT) {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		sa = &unix.SockaddrInet4{Port: int(port)}
-	}
-	if err == nil {
-		err = unix.Bind(fd, sa)
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1),
+			unix.Bind(fd, &unix.SockaddrInet6{Port: int(port)}),
+		)
 	}
 	if err != nil {
 		return -1, fmt.Errorf("listen for UDP echo on %d: %w", port, err)
@@ -115,17 +112,23 @@ func listenUDP(port uint16) (int, error) {
 	return fd, nil
 }
 
+// echoUDP answers from the address that was asked, which on a host with several is not the one that
+// routing would choose.
 func echoUDP(fd int) error {
-	buf := make([]byte, 64<<10)
+	buf, oob := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(unix.SizeofInet6Pktinfo))
+	device := unix.CmsgLen(0) + 16 // where the index stands, behind the address
 	for {
-		n, from, err := unix.Recvfrom(fd, buf, 0)
+		n, oobn, _, from, err := unix.Recvmsg(fd, buf, oob, 0)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNREFUSED) {
 			continue // interrupted, or an ICMP error about an answer whose asker is gone
 		}
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		_ = unix.Sendto(fd, buf[:n], 0, from) // a lost answer is what UDP is about
+		if oobn == len(oob) {
+			clear(oob[device : device+4]) // but through whatever device routing chooses
+		}
+		_ = unix.Sendmsg(fd, buf[:n], oob[:oobn], from, 0) // a lost answer is what UDP is about
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 
@@ -59,7 +60,10 @@ func (w *World) build(ctx context.Context) (err error) {
 	if w.wire, err = connect(w.cfg.Wire, w.Client, w.Host); err != nil {
 		return err
 	}
-	if err := w.address(); err != nil || w.cfg.Bare {
+	if err := w.address(); err != nil {
+		return err
+	}
+	if err := w.Client.awaitPeer(ctx, w.Host.IP6); err != nil || w.cfg.Bare {
 		return err
 	}
 	if err := w.addBridge(ctx, w.cfg.Bridge, netip.MustParsePrefix("172.17.0.0/16")); err != nil {
@@ -80,24 +84,30 @@ func (w *World) build(ctx context.Context) (err error) {
 // setHost makes the host a router. A new namespace inherits some of these from the machine, and
 // others not, so all are written.
 func (w *World) setHost() error {
-	nf, forward := "0", "1"
-	if *w.cfg.BridgeNFCallIptables {
-		nf = "1"
-	}
+	forward := "1"
 	if w.cfg.Bare {
 		forward = "0" // which makes an engine set FORWARD to DROP, as on a fresh machine
 	}
-	sysctls := [][2]string{
-		{"net/ipv4/ip_forward", forward},
-		{"net/bridge/bridge-nf-call-iptables", nf},
-		{"net/bridge/bridge-nf-call-ip6tables", nf},
-		{"net/bridge/bridge-nf-call-arptables", nf},
+	if err := w.Host.Sysctl("net/ipv4/ip_forward", forward); err != nil {
+		return err
 	}
 	if w.cfg.IPv6 {
-		sysctls = append(sysctls, [2]string{"net/ipv6/conf/all/forwarding", forward})
+		if err := w.Host.Sysctl("net/ipv6/conf/all/forwarding", forward); err != nil {
+			return err
+		}
 	}
-	for _, s := range sysctls {
-		if err := w.Host.Sysctl(s[0], s[1]); err != nil {
+	want := w.cfg.BridgeNFCallIptables
+	value := "0"
+	if want == nil || *want {
+		value = "1"
+	}
+	for _, family := range []string{"ip", "ip6", "arp"} {
+		err := w.Host.Sysctl("net/bridge/bridge-nf-call-"+family+"tables", value)
+		if want == nil && errors.Is(err, os.ErrNotExist) {
+			w.cfg.Log.Warn("br_netfilter is not loaded: bridged packets pass no iptables rules")
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}

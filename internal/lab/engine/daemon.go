@@ -26,8 +26,8 @@ type daemon struct {
 }
 
 // launch starts cmd in the host's network namespace, to die with this process.
-func (e *Engine) launch(cmd *exec.Cmd, newMounts bool) (*daemon, error) {
-	d := &daemon{name: filepath.Base(cmd.Path), done: make(chan struct{})}
+func (e *Engine) launch(name string, cmd *exec.Cmd, newMounts bool) (*daemon, error) {
+	d := &daemon{name: name, done: make(chan struct{})}
 	d.log = e.path(d.name + ".log")
 	out, err := os.Create(d.log)
 	if err != nil {

@@ -34,6 +34,10 @@ const (
 	stopTimeout  = 10 * time.Second
 )
 
+// privateRun starts containerd with the two directories of /run to itself whose paths can't be
+// configured: shims put their sockets there, and leave them when they are killed.
+const privateRun = `for d in /run/containerd /run/docker; do mkdir -p $d; mount -t tmpfs tmpfs $d; done; exec containerd -c "$1"`
+
 // Config says what engine to start. Its zero value works.
 type Config struct {
 	Dir  string // of everything the engine writes, made if need be and removed by Close; empty means a new temporary one
@@ -104,8 +108,8 @@ func (e *Engine) startContainerd(ctx context.Context) (err error) {
 	if err := os.WriteFile(e.path("containerd.toml"), []byte(config), 0o600); err != nil {
 		return err
 	}
-	cmd := exec.Command("containerd", "-c", e.path("containerd.toml"))
-	e.containerd, err = e.launch(cmd, true)
+	cmd := exec.Command("sh", "-ec", privateRun, "containerd", e.path("containerd.toml"))
+	e.containerd, err = e.launch("containerd", cmd, true)
 	if err != nil {
 		return err
 	}
@@ -124,7 +128,7 @@ func (e *Engine) startDockerd(ctx context.Context, args []string) (err error) {
 		"--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("docker.pid"),
 		"--config-file", e.path("daemon.json"), "-H", "unix://" + e.Socket,
 	}
-	e.dockerd, err = e.launch(exec.Command("nsenter", append(argv, args...)...), false)
+	e.dockerd, err = e.launch("dockerd", exec.Command("nsenter", append(argv, args...)...), false)
 	if err != nil {
 		return err
 	}
