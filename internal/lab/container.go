@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -125,7 +126,7 @@ func (c *Container) portRules(op string) func(*ruleText) {
 }
 
 func (w *World) attachBridges(c *Container, cfg ContainerConfig) error {
-	names := append([]string{cmpOr(cfg.Bridge, w.cfg.Bridge)}, cfg.MoreBridges...)
+	names := append([]string{cmp.Or(cfg.Bridge, w.cfg.Bridge)}, cfg.MoreBridges...)
 	for i, name := range names {
 		br, ok := w.bridges[name]
 		if !ok {
@@ -235,13 +236,6 @@ func vethName() string {
 	return "veth" + hex.EncodeToString(b)[:7]
 }
 
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
 // RemoveContainer kills the holder and lets the namespace die, deletes the rules of its ports, and
 // returns when the host's ends of its veths are gone. That fails if somebody else holds the namespace.
 func (w *World) RemoveContainer(ctx context.Context, name string) error {
@@ -288,5 +282,5 @@ func (c *Container) destroy() error {
 	if c.proc != nil {
 		c.proc.kill()
 	}
-	return c.Node.close()
+	return c.close()
 }

@@ -69,8 +69,14 @@ func TestChecksum(t *testing.T) {
 		head bool
 		want bool
 	}{
-		{reply, false, true}, {withIP, true, true}, {msg, false, false}, {withIP[:26], true, false},
-		{nil, false, false}, {nil, true, false}, {[]byte{0x4f}, true, false}, {reply[:7], false, false},
+		{reply, false, true},
+		{withIP, true, true},
+		{msg, false, false},
+		{withIP[:26], true, false},
+		{nil, false, false},
+		{nil, true, false},
+		{[]byte{0x4f}, true, false},
+		{reply[:7], false, false},
 	} {
 		if got := isEchoReply(c.p, c.head, 0, 0x1234, 7); got != c.want {
 			t.Errorf("isEchoReply(%x, %v) = %v", c.p, c.head, got)

@@ -119,11 +119,11 @@ func TestEngine(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer w.Close()
-		real, ours := rules(t, e.Host), rules(t, w.Host)
-		if len(real) < 20 {
-			t.Errorf("the engine has only %d lines of rules", len(real))
+		theirs, ours := rules(t, e.Host), rules(t, w.Host)
+		if len(theirs) < 20 {
+			t.Errorf("the engine has only %d lines of rules", len(theirs))
 		}
-		if diff := cmp.Diff(real, ours); diff != "" {
+		if diff := cmp.Diff(theirs, ours); diff != "" {
 			t.Errorf("rules of the engine (-) and the lab (+):\n%s", diff)
 		}
 	})

@@ -176,7 +176,7 @@ func (t *rootfs) program(ctx context.Context, name string) {
 		return
 	}
 	for _, lib := range libraries(string(out)) {
-		real, err := filepath.EvalSymlinks(lib)
+		target, err := filepath.EvalSymlinks(lib)
 		if err != nil {
 			t.err = fmt.Errorf("find library %s: %w", lib, err)
 			return
@@ -184,7 +184,7 @@ func (t *rootfs) program(ctx context.Context, name string) {
 		if strings.HasPrefix(lib, "/lib") {
 			lib = "/usr" + lib // /lib and /lib64 are links to there
 		}
-		t.copy(lib, real)
+		t.copy(lib, target)
 	}
 }
 

@@ -11,12 +11,12 @@
  * Knobs, written by Go while the programs run, and results, read by Go. One copy per
  * loaded collection, that is per injector. Times in nanoseconds.
  */
-volatile __u64 delay_ns;   /* 0 switches the delay off */
-volatile __u64 protocol;   /* delay only packets of this IP protocol; 0 means every packet */
-volatile __u64 delayed;    /* packets delayed */
+volatile __u64 delay_ns; /* 0 switches the delay off */
+volatile __u64 protocol; /* delay only packets of this IP protocol; 0 means every packet */
+volatile __u64 delayed; /* packets delayed */
 volatile __u64 delayed_ns; /* what they really waited, summed */
-volatile __u64 seen;       /* packets that matched, delayed or not */
-volatile __u64 stamped;    /* of those, with a birth stamp (skb->tstamp) */
+volatile __u64 seen; /* packets that matched, delayed or not */
+volatile __u64 stamped; /* of those, with a birth stamp (skb->tstamp) */
 
 struct wait {
 	__u64 start;
