@@ -129,13 +129,24 @@ static __always_inline bool vt_observe_path(struct vt_path *path, struct vt_slot
 	return true;
 }
 
-/* Counts and measures a journey that is complete, for one of its two targets. */
-static __always_inline __u64 vt_commit_for(struct vt_slot *slot, __u32 direction, __u8 generation)
+/*
+ * Counts and measures a journey that is complete, for one of its two targets.
+ * Returns the key of its path, 0 for none. Global, so that the verifier looks
+ * at it once per program.
+ */
+__noinline __u64 vt_commit_for(__u32 index, __u32 direction, __u32 generation)
 {
-	__u16 target = slot->target[direction];
+	struct vt_found found = { .index = index };
+	struct vt_slot *slot = vt_slot_of(found);
 	struct vt_path *path;
+	__u16 target;
 	__u64 key;
 
+	direction &= 1;
+	barrier_var(direction);
+	if (direction > 1)
+		return 0;
+	target = slot->target[direction];
 	if (!target)
 		return 0;
 	vt_count(target, direction, completed, 1);
@@ -158,8 +169,8 @@ static __always_inline bool vt_complete(struct vt_slot *slot, struct vt_found fo
 		vt_note(raced);
 		return false;
 	}
-	key[VT_INGRESS] = vt_commit_for(slot, VT_INGRESS, generation);
-	key[VT_EGRESS] = vt_commit_for(slot, VT_EGRESS, generation);
+	key[VT_INGRESS] = slot->target[VT_INGRESS] ? vt_commit_for(found.index, VT_INGRESS, generation) : 0;
+	key[VT_EGRESS] = slot->target[VT_EGRESS] ? vt_commit_for(found.index, VT_EGRESS, generation) : 0;
 	if (cfg_slow_ns || cfg_sample) {
 		__u32 last = (slot->stamps - 1) & 63;
 		__u32 flags = last < VT_STAMPS ? vt_wanted((slot->stamp[last] - slot->stamp[0]) & VT_TIME_MASK) : ~0U;

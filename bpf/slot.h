@@ -29,22 +29,37 @@ struct vt_found {
 	__u64 owner; /* word as it was found; 0 when nothing was */
 };
 
-/* The slot where `key` is in `state`. */
-static __always_inline struct vt_found vt_find(__u64 key, __u64 state)
+/*
+ * Where `key` is in `state`, or -1. A global function: the verifier follows its
+ * eight ways once, not once for all that comes behind.
+ */
+__noinline int vt_search(__u64 key, __u64 state)
 {
 	__u32 first = vt_set(key) * VT_WAYS;
-	struct vt_found found = {};
 
 #pragma unroll
 	for (int way = 0; way < VT_WAYS; way++) {
 		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
 
-		if (((owner ^ key) & ~VT_GENERATION_MASK) == state) {
-			found.index = first + way;
-			found.owner = owner;
-			return found;
-		}
+		if (((owner ^ key) & ~VT_GENERATION_MASK) == state)
+			return first + way;
 	}
+	return -1;
+}
+
+/* The slot where `key` is in `state`; its owner word is 0 when there is none. */
+static __always_inline struct vt_found vt_find(__u64 key, __u64 state)
+{
+	struct vt_found found = {};
+	int index = vt_search(key, state);
+
+	if (index < 0)
+		return found;
+	found.index = index;
+	found.owner = VT_READ_ONCE(vt_owners[index & (VT_SLOTS - 1)]);
+	/* it may have been taken in between, where two CPUs share the slot */
+	if (((found.owner ^ key) & ~VT_GENERATION_MASK) != state)
+		found.owner = 0;
 	return found;
 }
 
@@ -115,8 +130,8 @@ static __noinline void vt_close_stale(__u32 index, __u64 owner)
 	}
 }
 
-/* A way of the set that a newcomer may take; owner 0 with index ~0: none. */
-static __always_inline struct vt_found vt_room(__u64 key, __u64 now)
+/* A way of the set that a newcomer may take; index ~0: none. */
+static __always_inline struct vt_found vt_room(__u64 key)
 {
 	__u32 first = vt_set(key) * VT_WAYS;
 	struct vt_found room = { .index = ~0U };
@@ -133,10 +148,25 @@ static __always_inline struct vt_found vt_room(__u64 key, __u64 now)
 			return here; /* the same skb: its former life is over */
 		if (room.index != ~0U)
 			continue;
-		if (state != VT_STATE_LIVE || now - vt_slot_of(here)->start > VT_STALE_NS)
+		if (state != VT_STATE_LIVE)
 			room = here;
 	}
 	return room;
+}
+
+/* The same where all ways are taken: one whose journey is stale. Rare, so it reads the clock for itself. */
+static __noinline __u32 vt_stale(__u32 set)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	for (int way = 0; way < VT_WAYS; way++) {
+		struct vt_found here = { .index = set * VT_WAYS + way };
+
+		if ((VT_READ_ONCE(*vt_owner_of(here)) & VT_STATE_MASK) == VT_STATE_LIVE &&
+		    now - vt_slot_of(here)->start > VT_STALE_NS)
+			return here.index;
+	}
+	return ~0U;
 }
 
 /*
@@ -144,13 +174,17 @@ static __always_inline struct vt_found vt_room(__u64 key, __u64 now)
  * set is full, which is counted by the caller. The slot is busy until
  * vt_begin() publishes it.
  */
-static __always_inline struct vt_found vt_claim(__u64 key, __u64 now)
+static __always_inline struct vt_found vt_claim(__u64 key)
 {
-	struct vt_found room = vt_room(key, now), none = {};
+	struct vt_found room = vt_room(key), none = {};
 	__u64 busy;
 
-	if (room.index == ~0U)
-		return none;
+	if (room.index == ~0U) {
+		room.index = vt_stale(vt_set(key));
+		if (room.index == ~0U)
+			return none;
+		room.owner = VT_READ_ONCE(*vt_owner_of(room));
+	}
 	busy = key | ((room.owner + 8) & VT_GENERATION_MASK) | VT_STATE_BUSY;
 	if (__sync_val_compare_and_swap(vt_owner_of(room), room.owner, busy) != room.owner)
 		return none;

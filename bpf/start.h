@@ -57,12 +57,12 @@ static __always_inline __u16 vt_segments(struct sk_buff *skb)
 static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struct vt_packet *packet,
 						const struct vt_origin *origin, struct vt_found *found)
 {
-	__u64 key = vt_key(skb), now = bpf_ktime_get_ns();
+	__u64 key = vt_key(skb), now;
 	struct vt_slot *slot;
 
 	vt_count(origin->target[VT_INGRESS], VT_INGRESS, started, 1);
 	vt_count(origin->target[VT_EGRESS], VT_EGRESS, started, 1);
-	*found = vt_claim(key, now);
+	*found = vt_claim(key);
 	if (!found->owner) {
 		*vt_refused_of(key) = key;
 		vt_count(origin->target[VT_INGRESS], VT_INGRESS, evicted, 1);
@@ -73,7 +73,6 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	slot->protocol = packet->protocol;
 	slot->ident = vt_ident(skb, packet->ipv6, packet->protocol);
 	slot->birth = vt_birth(skb);
-	slot->start = now;
 	slot->hash = 0;
 	slot->ready = 0;
 	/* behind the link layer, wherever skb->data stands at this hook */
@@ -86,6 +85,9 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	slot->segments = vt_segments(skb);
 	slot->stamps = 0;
 	slot->flags = origin->flags | (packet->ipv6 ? VT_FLAG_IPV6 : 0);
+	/* the clock last: what a start does more than another stamp belongs to no hop */
+	now = bpf_ktime_get_ns();
+	slot->start = now;
 	vt_write(slot, *found, origin->hook, origin->ifindex, now);
 	vt_begin(found);
 	return slot;

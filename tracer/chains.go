@@ -162,7 +162,7 @@ func (p *chainPlan) priority(h HookSpec) int {
 // attachChains attaches the borders between the chains of a namespace.
 func (t *Tracer) attachChains(a attacher, to *links, scope Scope, plan *chainPlan) error {
 	for _, h := range plan.borders(scope) {
-		if scope == ScopeHost && h.Point == journey.LocalOut && h.Border == journey.LastBorder && t.facts.hostMode {
+		if scope == ScopeHost && h.Point == journey.LocalOut && h.Border == journey.LastBorder {
 			continue // a row of the table
 		}
 		if err := a.netfilter(to, h, plan.priority(h)); err != nil {

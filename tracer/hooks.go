@@ -103,7 +103,7 @@ func Hooks() []HookSpec {
 		nf("vt_border_last", ScopeHost, journey.PreRouting, last, fine, "border", "PRE_ROUTING (conntrack, DNAT) and routing; for bridged packets the rest of the bridge"),
 		nf("vt_border_0", ScopeHost, journey.Forward, 0, fine, "border", "routing and FORWARD"),
 		nf("vt_border_last", ScopeHost, journey.Forward, last, fine, "border", "FORWARD and POST_ROUTING: nothing lies between them"),
-		hostOnly(nf("vt_border_last", ScopeHost, journey.LocalOut, last, fine, "border", "LOCAL_OUT and POST_ROUTING")),
+		nf("vt_border_last", ScopeHost, journey.LocalOut, last, fine, "border", "LOCAL_OUT and POST_ROUTING"),
 		nf("vt_local_in", ScopeHost, journey.LocalIn, last, all, "end", "LOCAL_IN and the transport layer of the host"),
 		nf("vt_local_in", ScopeTarget, journey.LocalIn, last, fine, "end", "LOCAL_IN and the transport layer of the target"),
 		windows(nf("vt_null_netfilter", ScopeTarget, journey.LocalOut, 1, all, "null hop of netfilter", "two programs, right behind the start at LOCAL_OUT")),
