@@ -54,6 +54,8 @@ typedef __kernel_size_t size_t;
 typedef s64 ktime_t;
 typedef unsigned int sk_buff_data_t;
 typedef __u16 __sum16;
+typedef u16 u_int16_t;
+typedef u8 u_int8_t;
 typedef int __kernel_pid_t;
 typedef __kernel_pid_t pid_t;
 typedef unsigned int __kernel_uid32_t;
@@ -253,7 +255,90 @@ struct bpf_nf_ctx {
 	struct sk_buff *skb;
 };
 
+struct in_addr {
+	__be32 s_addr;
+};
+_Static_assert(sizeof(struct in_addr) == 4, "layout of struct in_addr");
+
+union nf_inet_addr {
+	__u32 all[4];
+	__be32 ip;
+	__be32 ip6[4];
+	struct in_addr in;
+	struct in6_addr in6;
+};
+_Static_assert(sizeof(union nf_inet_addr) == 16, "layout of union nf_inet_addr");
+
+union nf_conntrack_man_proto {
+	__be16 all;
+	struct {
+		__be16 port;
+	} tcp;
+	struct {
+		__be16 port;
+	} udp;
+	struct {
+		__be16 id;
+	} icmp;
+	struct {
+		__be16 port;
+	} dccp;
+	struct {
+		__be16 port;
+	} sctp;
+	struct {
+		__be16 key;
+	} gre;
+};
+_Static_assert(sizeof(union nf_conntrack_man_proto) == 2, "layout of union nf_conntrack_man_proto");
+
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+	union nf_conntrack_man_proto u;
+	u_int16_t l3num;
+};
+_Static_assert(sizeof(struct nf_conntrack_man) == 20, "layout of struct nf_conntrack_man");
+
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__be16 all;
+			struct {
+				__be16 port;
+			} tcp;
+			struct {
+				__be16 port;
+			} udp;
+			struct {
+				u_int8_t type;
+				u_int8_t code;
+			} icmp;
+			struct {
+				__be16 port;
+			} dccp;
+			struct {
+				__be16 port;
+			} sctp;
+			struct {
+				__be16 key;
+			} gre;
+		} u;
+		u_int8_t protonum;
+		struct {
+		} __nfct_hash_offsetend;
+		u_int8_t dir;
+	} dst;
+};
+_Static_assert(sizeof(struct nf_conntrack_tuple) == 40, "layout of struct nf_conntrack_tuple");
+
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+};
+
 struct nf_conn {
+	struct nf_conntrack_tuple_hash tuplehash[2];
 	long unsigned int status;
 };
 

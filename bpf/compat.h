@@ -13,6 +13,8 @@
 #define VT_NF_LOCAL_OUT 3
 #define VT_NF_POST_ROUTING 4
 
+#define VT_NFPROTO_IPV4 2
+
 #define VT_ETH_P_IP 0x0800
 #define VT_ETH_P_IPV6 0x86dd
 

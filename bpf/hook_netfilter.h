@@ -159,18 +159,13 @@ static __always_inline void vt_proxy_sends(__u16 target, __u64 now)
 		vt_observe(hist, now - proxy->arrived);
 }
 
-/* LOCAL_OUT of the host, first: host to container, the proxy's legs, and all that host-mode targets send. */
-static __always_inline void vt_host_out(struct sk_buff *skb, struct vt_origin *origin)
+/* What the host sends: to a container, as one of the proxy's legs, or for a host-mode target. */
+static __always_inline void vt_host_out(struct sk_buff *skb, const struct vt_packet *packet, struct vt_origin *origin)
 {
+	__u32 sender = vt_sender(skb, packet);
 	struct vt_socket *socket;
-	struct vt_packet packet;
-	struct vt_found found;
-	__u32 sender;
 
-	if (!vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
-		return;
-	origin->target[VT_INGRESS] = vt_destined(&packet);
-	sender = vt_sender(skb, &packet);
+	origin->target[VT_INGRESS] = vt_destined(packet);
 	origin->target[VT_EGRESS] = sender & ~VT_PORT_PUBLISHED;
 	if (!origin->target[VT_INGRESS] && !origin->target[VT_EGRESS])
 		return;
@@ -180,11 +175,9 @@ static __always_inline void vt_host_out(struct sk_buff *skb, struct vt_origin *o
 	socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
 	if (socket && socket->flags & VT_FLAG_PROXY && origin->target[VT_INGRESS]) {
 		origin->peer[VT_INGRESS] = VT_PEER_PROXY;
-		if (vt_payload(skb, &packet))
+		if (vt_payload(skb, packet))
 			vt_proxy_sends(origin->target[VT_INGRESS], bpf_ktime_get_ns());
 	}
-	if (!vt_start(skb, &packet, origin, &found))
-		return;
 }
 
 /* LOCAL_OUT, first: where a target's own packets begin their journey. */
@@ -195,24 +188,26 @@ int vt_local_out(struct bpf_nf_ctx *ctx)
 	const struct nf_hook_state *state = ctx->state;
 	__u32 side = vt_side(state);
 	struct vt_origin origin = { .hook = vt_nf_hook(side, VT_NF_LOCAL_OUT, 0) };
-	struct vt_device *device;
 	struct vt_packet packet;
 	struct vt_found found;
 
 	if (!vt_open)
 		return VT_NF_ACCEPT;
-	if (!side) {
-		vt_host_out(skb, &origin);
-		return VT_NF_ACCEPT;
-	}
 	/* what a container says to itself crosses no border */
-	if (state->out->flags & 8 /* IFF_LOOPBACK */)
+	if (side && state->out->flags & 8 /* IFF_LOOPBACK */)
 		return VT_NF_ACCEPT;
-	device = vt_lookup_device(state->net->ns.inum, 0);
-	if (!device || !vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
+	if (!vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
 		return VT_NF_ACCEPT;
-	origin.target[VT_EGRESS] = device->target + 1;
-	vt_start(skb, &packet, &origin, &found);
+	if (side) {
+		struct vt_device *device = vt_lookup_device(state->net->ns.inum, 0);
+
+		if (device)
+			origin.target[VT_EGRESS] = device->target + 1;
+	} else {
+		vt_host_out(skb, &packet, &origin);
+	}
+	if (origin.target[VT_INGRESS] || origin.target[VT_EGRESS])
+		vt_start(skb, &packet, &origin, &found);
 	return VT_NF_ACCEPT;
 }
 

@@ -110,6 +110,41 @@ static __always_inline __u16 vt_destined(const struct vt_packet *packet)
 }
 
 /*
+ * A packet from outside reached a target's device unannounced: the host sends
+ * something on to it (DNAT) that no engine told. Conntrack knows under which
+ * port; from the next packet on its journeys begin at the uplink.
+ */
+static __always_inline void vt_learn_published(struct sk_buff *skb, __u16 target)
+{
+	__u64 conntrack = skb->_nfct;
+	struct nf_conntrack_tuple *original;
+	__u64 high, low;
+	__u16 port, *owner;
+	__u8 protocol;
+
+	/* IP_CT_ESTABLISHED, RELATED and NEW are of the original direction; answers belong to flows */
+	if (conntrack <= VT_NFCT_INFO || (conntrack & VT_NFCT_INFO) > VT_CT_NEW)
+		return;
+	original = &vt_cast(struct nf_conn, conntrack & ~VT_NFCT_INFO)->tuplehash[0].tuple;
+	if (original->src.l3num == VT_NFPROTO_IPV4) {
+		high = 0;
+		low = 0xffffULL << 32 | original->dst.u3.all[0];
+	} else {
+		high = (__u64)original->dst.u3.all[1] << 32 | original->dst.u3.all[0];
+		low = (__u64)original->dst.u3.all[3] << 32 | original->dst.u3.all[2];
+	}
+	if (vt_lookup_address(high, low) != VT_ADDRESS_HOST)
+		return;
+	port = bpf_ntohs(original->dst.u.all);
+	protocol = original->dst.protonum;
+	if (protocol != VT_IPPROTO_TCP && protocol != VT_IPPROTO_UDP)
+		return;
+	owner = &vt_ports[protocol == VT_IPPROTO_UDP][port];
+	if (!*owner)
+		*owner = target | VT_PORT_PUBLISHED;
+}
+
+/*
  * A packet at a target's device, or at its other end, that has no journey: it
  * began unseen (a raw socket, a bridge's copy, a container that is no target),
  * was never wanted, or had found its set full. `last` is set where each packet
@@ -134,8 +169,11 @@ static __always_inline struct vt_slot *vt_start_late(struct sk_buff *skb, const 
 		reason = VT_SKIP_FILTERED;
 	else if (!vt_open)
 		reason = VT_SKIP_ATTACHING;
-	else
+	else {
+		if (!last)
+			vt_learn_published(skb, target);
 		return vt_start(skb, &packet, origin, found);
+	}
 	if (last)
 		vt_count(target, direction, skipped[reason & (VT_SKIP_MAX - 1)], 1);
 	return NULL;
