@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/vethtrace/vethtrace/exporter/text"
+	"github.com/vethtrace/vethtrace/tracer"
+	"github.com/vethtrace/vethtrace/tracer/container"
+)
+
+// The exit statuses, documented in docs/cli.md. A command behind -- gives its
+// own instead of exitDone.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitKernel   = 3 // the kernel or the rights do not allow it
+	exitNoTarget = 4
+)
+
+// usageError says that the command line cannot be understood.
+type usageError struct{ text string }
+
+// Error says what to write instead.
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// statusError carries the exit status of the command behind --. An empty text
+// is no message: the command has said what it had to say.
+type statusError struct {
+	status int
+	text   string
+}
+
+// Error says why the command did not run, or how it ended.
+func (e *statusError) Error() string { return e.text }
+
+// report writes an error as one line and returns the exit status for it. It is
+// the only place where errors become statuses.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if line := oneLine(err); line != "" {
+		fmt.Fprintf(stderr, "vethtrace: %s\n", line)
+	}
+	return statusOf(err)
+}
+
+func statusOf(err error) int {
+	var (
+		status      *statusError
+		usage       *usageError
+		filter      *tracer.FilterError
+		unsupported *tracer.UnsupportedError
+		notFound    *container.NotFoundError
+		notRunning  *container.NotRunningError
+		ambiguous   *container.AmbiguousError
+		hidden      *container.HiddenError
+	)
+	switch {
+	case errors.As(err, &status):
+		return status.status
+	case errors.As(err, &usage), errors.As(err, &filter):
+		return exitUsage
+	case errors.As(err, &notFound), errors.As(err, &notRunning), errors.As(err, &ambiguous):
+		return exitNoTarget
+	case errors.As(err, &unsupported), errors.As(err, &hidden), errors.Is(err, fs.ErrPermission):
+		return exitKernel
+	}
+	return exitFailed
+}
+
+// oneLine is the error's text without line ends, safe for a terminal.
+func oneLine(err error) string {
+	var parts []string
+	for part := range strings.Lines(err.Error()) {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, text.Escape(part))
+		}
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/vethtrace/vethtrace/tracer"
+	"github.com/vethtrace/vethtrace/tracer/container"
+)
+
+// adder is the tracer, as far as following needs it.
+type adder interface {
+	Add(spec tracer.TargetSpec) error
+	Remove(idOrName string) error
+}
+
+// follower keeps the tracer's targets equal to what runs. One goroutine owns it.
+type follower struct {
+	tracer adder
+	mapper mapper
+	all    bool
+	engine bool            // one tells what starts
+	names  map[string]bool // of the containers asked for
+	live   map[string]member
+	ends   chan instance
+	log    *slog.Logger
+}
+
+// instance is one life of a target: a restarted container has another process.
+type instance struct {
+	key string
+	pid int
+}
+
+// attend follows the targets until ctx ends. The channel is closed when the
+// last one has ended and no engine can tell of others.
+func (f *found) attend(ctx context.Context, t adder) <-chan struct{} {
+	w := &follower{
+		tracer: t, mapper: f.mapper, all: f.all, engine: f.engine != nil, names: map[string]bool{},
+		live: map[string]member{}, ends: make(chan instance), log: f.log,
+	}
+	f.follower = w
+	for _, m := range f.members {
+		if m.ID != "" {
+			w.names[m.Name] = true
+		}
+		w.began(ctx, m)
+	}
+	var events <-chan container.Event
+	if f.engine != nil {
+		events = f.engine.Watch(ctx)
+	}
+	if f.all {
+		w.addRunning(ctx, f.engine)
+	}
+	over := make(chan struct{})
+	go w.run(ctx, events, over)
+	return over
+}
+
+// described says what is traced: nginx (bridge), web (host).
+func (f *found) described() string {
+	const most = 5
+	var names []string
+	for _, m := range f.follower.live {
+		names = append(names, fmt.Sprintf("%s (%s)", m.Name, m.Mode))
+	}
+	slices.Sort(names)
+	switch {
+	case len(names) == 0:
+		return "no target yet, waiting for containers"
+	case len(names) > most:
+		return fmt.Sprintf("%d targets", len(names))
+	}
+	return strings.Join(names, ", ")
+}
+
+// addRunning adds all that runs, so that the ready line is true of them.
+func (w *follower) addRunning(ctx context.Context, engine *container.Docker) {
+	all, err := engine.List(ctx)
+	if err != nil {
+		w.log.Warn("the engine does not answer, trying again", "error", err)
+		return
+	}
+	for _, m := range group(all, w.mapper.host) {
+		w.add(ctx, m)
+	}
+}
+
+func (w *follower) run(ctx context.Context, events <-chan container.Event, over chan<- struct{}) {
+	for {
+		if len(w.live) == 0 && !w.engine {
+			close(over)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-events:
+			if !ok {
+				events = nil // ctx has ended
+				continue
+			}
+			w.event(ctx, e)
+		case i := <-w.ends:
+			if m, ok := w.live[i.key]; ok && m.PID == i.pid {
+				w.remove(m)
+			}
+		}
+	}
+}
+
+func (w *follower) event(ctx context.Context, e container.Event) {
+	switch e.Kind {
+	case container.Started:
+		if w.wants(e.Container) {
+			w.started(ctx, e.Container)
+		}
+	case container.Stopped:
+		if m, ok := w.live[e.Container.ID]; ok && m.PID == e.Container.PID {
+			w.remove(m)
+		}
+	case container.Renamed:
+		if m, ok := w.live[e.Container.ID]; ok {
+			w.names[e.Container.Name] = w.names[m.Name]
+			w.log.Info("container has another name, shown under the old one", "name", m.Name, "new", e.Container.Name)
+		}
+	case container.Unreachable:
+		w.log.Warn("the engine does not answer: starts are not noticed until it does", "error", e.Err)
+	}
+}
+
+func (w *follower) wants(c container.Container) bool { return w.all || w.names[c.Name] }
+
+func (w *follower) started(ctx context.Context, c container.Container) {
+	for _, m := range w.live {
+		switch {
+		case m.ID == c.ID && m.PID == c.PID:
+			return // told again
+		case m.ID == c.ID:
+			w.remove(m)
+		case m.Netns == c.Netns && c.Netns != w.mapper.host:
+			w.log.Info("container shares the namespace of a target", "name", c.Name, "target", m.Name)
+			return
+		}
+	}
+	w.add(ctx, member{Container: c})
+}
+
+// add traces one more; what cannot be traced is told, and left out.
+func (w *follower) add(ctx context.Context, m member) {
+	spec, err := w.mapper.spec(m)
+	if err == nil {
+		err = errors.Join(w.tracer.Add(spec), spec.Netns.Close())
+	}
+	var noWay *tracer.NoWayError
+	switch {
+	case errors.As(err, &noWay) && w.all:
+		w.log.Debug("container cannot be traced", "name", m.Name, "error", err)
+	case err != nil:
+		w.log.Warn("container is not traced", "name", m.Name, "error", err)
+	default:
+		w.log.Debug("container is traced", "name", m.Name, "mode", m.Mode)
+		w.began(ctx, m)
+	}
+}
+
+// began notes a target that is traced, and waits for its end.
+func (w *follower) began(ctx context.Context, m member) {
+	w.live[m.key()] = m
+	ended, err := container.WatchEnd(ctx, m.Container)
+	if err != nil {
+		w.log.Warn("the end of the target will not be noticed", "name", m.Name, "error", err)
+		return
+	}
+	go func() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ended:
+		}
+		select {
+		case <-ctx.Done():
+		case w.ends <- instance{m.key(), m.PID}:
+		}
+	}()
+}
+
+// remove lets go of a target's namespace.
+func (w *follower) remove(m member) {
+	delete(w.live, m.key())
+	if err := w.tracer.Remove(m.key()); err != nil {
+		w.log.Warn("some of what was attached to an ended target stays until vethtrace ends", "name", m.Name, "error", err)
+		return
+	}
+	if w.engine && m.ID != "" && !w.all {
+		w.log.Info("target has ended, waiting for it to start again", "name", m.Name)
+		return
+	}
+	w.log.Info("target has ended", "name", m.Name)
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command vethtrace shows, per hop and live, how long packets take on their way
+// to and from a container.
+//
+//	flags -> targets (who) ┐
+//	                       ├-> session (attach, show, end) -> sink (text, live view, JSON)
+//	demo (a lab world)     ┘
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/vethtrace/vethtrace/internal/lab"
+)
+
+// version is set by -ldflags "-X main.version=...".
+var version = ""
+
+func main() {
+	lab.MaybeChild()
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole command. What it returns is the exit status; see exit.go.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot(streams{in: stdin, out: stdout, err: stderr})
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return report(stderr, root.ExecuteContext(ctx))
+}
+
+// versionText is the version of a release, or what the Go tool knows of the build.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}

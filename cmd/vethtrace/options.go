@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"log/slog"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// The bounds of what may be asked for.
+const (
+	minInterval       = 100 * time.Millisecond
+	defaultInterval   = time.Second
+	defaultMaxTargets = 256
+	mostTargets       = 1000
+)
+
+// The outputs.
+const (
+	outputText   = "text"
+	outputJSON   = "json"
+	outputNDJSON = "ndjson"
+)
+
+// viewOptions say how to trace and how to show it; the demo has them too.
+type viewOptions struct {
+	detail   string
+	interval time.Duration
+	duration time.Duration
+	output   string
+	slow     time.Duration
+	sample   string
+	raw      bool
+	logLevel string
+	noColor  bool
+
+	intervalGiven bool
+	sampleOne     uint32 // of so many
+	level         slog.Level
+}
+
+func (o *viewOptions) register(cmd *cobra.Command, duration time.Duration) {
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&o.detail, "detail", string(tracer.DetailHooks), "hops to divide a path into: devices, hooks or tables")
+	f.DurationVar(&o.interval, "interval", defaultInterval, "time between updates, 100ms or more; on a pipe text has them only when this is given")
+	f.DurationVar(&o.duration, "duration", duration, "end after so long; 0: when interrupted")
+	f.StringVarP(&o.output, "output", "o", outputText, "text, json (one document at the end) or ndjson (one per interval)")
+	f.DurationVar(&o.slow, "slow", 0, "show each packet's journey that takes so long or longer, stamp by stamp, for example 1ms")
+	f.StringVar(&o.sample, "sample", "", "show one journey in N, stamp by stamp, for example 1/1000")
+	f.BoolVar(&o.raw, "raw", false, "figures as measured, what measuring costs not subtracted")
+	f.StringVar(&o.logLevel, "log-level", "info", "messages on stderr: debug, info, warn or error")
+	f.BoolVar(&o.noColor, "no-color", false, "no colors (also: NO_COLOR=1)")
+	complete(cmd, "detail", "devices", "hooks", "tables")
+	complete(cmd, "output", outputText, outputJSON, outputNDJSON)
+	complete(cmd, "log-level", "debug", "info", "warn", "error")
+}
+
+// complete offers fixed values of a flag to the shell.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	mustRegister(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// mustRegister panics for a flag that does not exist: every test would see it.
+func mustRegister(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err)
+	}
+}
+
+// check reads what was given as text. Its errors are usage errors.
+func (o *viewOptions) check(cmd *cobra.Command) error {
+	o.intervalGiven = cmd.Flags().Changed("interval")
+	switch tracer.Detail(o.detail) {
+	case tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables:
+	default:
+		return usagef("--detail %q: want devices, hooks or tables", o.detail)
+	}
+	switch o.output {
+	case outputText, outputJSON, outputNDJSON:
+	default:
+		return usagef("--output %q: want text, json or ndjson", o.output)
+	}
+	switch {
+	case o.interval < minInterval:
+		return usagef("--interval %s: want %s or more", o.interval, minInterval)
+	case o.duration < 0:
+		return usagef("--duration %s: want a time such as 10s", o.duration)
+	case o.slow < 0:
+		return usagef("--slow %s: want a time such as 1ms", o.slow)
+	}
+	if err := o.level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return usagef("--log-level %q: want debug, info, warn or error", o.logLevel)
+	}
+	var err error
+	o.sampleOne, err = parseSample(o.sample)
+	return err
+}
+
+// parseSample reads 1/N, or N alone; "" is 0, no samples.
+func parseSample(s string) (uint32, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(strings.TrimPrefix(s, "1/"), 10, 32)
+	if err != nil || n == 0 {
+		return 0, usagef("--sample %q: want 1/N, for example 1/1000", s)
+	}
+	return uint32(n), nil
+}
+
+// config is what of these the tracer needs.
+func (o *viewOptions) config(log *slog.Logger) tracer.Config {
+	return tracer.Config{
+		Version: versionText(), Detail: tracer.Detail(o.detail), Interval: o.interval,
+		Slow: o.slow, Sample: o.sampleOne, Log: log,
+	}
+}
+
+// targetOptions say what to trace.
+type targetOptions struct {
+	containers []string
+	all        bool
+	maxTargets int
+	pids       []int
+	netns      []string
+	ports      []int
+	peer       string
+	proto      string
+	dockerHost string
+}
+
+func (o *targetOptions) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&o.containers, "container", nil, "trace the container of this name or id prefix; may be given several times")
+	f.BoolVar(&o.all, "all", false, "trace every running container, and those to come")
+	f.IntVar(&o.maxTargets, "max-targets", defaultMaxTargets, "most targets at a time, with --all")
+	f.IntSliceVar(&o.pids, "pid", nil, "trace the network namespace of this process, without an engine")
+	f.StringArrayVar(&o.netns, "netns", nil, "trace the network namespace of this path or name, without an engine")
+	f.IntSliceVar(&o.ports, "port", nil, "only packets from or to this port; may be given several times")
+	f.StringVar(&o.peer, "peer", "", "only packets from or to these addresses, for example 10.0.0.0/8")
+	f.StringVar(&o.proto, "proto", "", "only this protocol: tcp, udp, icmp or a number")
+	f.StringVar(&o.dockerHost, "docker-host", "", "the engine to ask, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
+	mustRegister(cmd, "container", o.completeContainers)
+	mustRegister(cmd, "netns", completeNetns)
+	complete(cmd, "proto", "tcp", "udp", "icmp")
+}
+
+// example is what every usage error about targets ends with.
+const example = "vethtrace --container nginx"
+
+// check tells whether there is something to trace; args are what came before --.
+func (o *targetOptions) check(args []string) error {
+	if len(args) > 0 {
+		return usagef("unknown command %q: to trace a container say --container %s", args[0], args[0])
+	}
+	if o.all && len(o.containers) > 0 {
+		return usagef("--all traces every container: leave --container out, or --all")
+	}
+	if !o.all && len(o.containers)+len(o.pids)+len(o.netns) == 0 {
+		return usagef("nothing to trace: name a container, for example %s (or --all, --pid, --netns; vethtrace --help)", example)
+	}
+	for _, pid := range o.pids {
+		if pid <= 0 {
+			return usagef("--pid %d: want the id of a process", pid)
+		}
+	}
+	if o.maxTargets < 1 || o.maxTargets > mostTargets {
+		return usagef("--max-targets %d: want 1 to %d", o.maxTargets, mostTargets)
+	}
+	return nil
+}
+
+// fill puts the filters into the tracer's configuration.
+func (o *targetOptions) fill(cfg *tracer.Config) error {
+	for _, port := range o.ports {
+		if port < 1 || port > math.MaxUint16 {
+			return usagef("--port %d: want 1 to 65535", port)
+		}
+		cfg.Ports = append(cfg.Ports, uint16(port))
+	}
+	cfg.Protocol = o.proto
+	if o.proto != "" && o.proto != "tcp" && o.proto != "udp" && o.proto != "icmp" {
+		if n, err := strconv.ParseUint(o.proto, 10, 8); err != nil || n == 0 {
+			return usagef("--proto %q: want tcp, udp, icmp or a number from 1 to 255", o.proto)
+		}
+	}
+	if o.peer == "" {
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(o.peer)
+	if err != nil {
+		addr, addrErr := netip.ParseAddr(o.peer)
+		if addrErr != nil {
+			return usagef("--peer %q: want an address or a prefix such as 10.0.0.0/8", o.peer)
+		}
+		prefix = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	cfg.Peer = prefix.Masked()
+	return nil
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vethtrace/vethtrace/tracer/container"
+)
+
+const longHelp = `vethtrace shows, per hop and live, how long packets take on their way to and from a container:
+from the uplink through netfilter, routing, the bridge and the veth pair to the socket, and back.
+
+On a terminal the tables are live; at the end, and wherever there is no terminal, they are plain text.
+With a command behind -- it is attached while that command runs, and exits with its status.
+
+Exit status: 0 done, 1 failed, 2 usage, 3 not allowed by the kernel or the rights, 4 no such target.`
+
+const rootExample = `  vethtrace --container nginx
+  vethtrace --all --detail devices
+  vethtrace --netns /proc/4711/ns/net --duration 10s -o json
+  vethtrace --container nginx --slow 1ms -- curl -s http://192.0.2.1:8080/
+  vethtrace demo`
+
+// completionTime bounds what a shell waits for names.
+const completionTime = time.Second
+
+// newRoot makes the command and everything beneath it.
+func newRoot(s streams) *cobra.Command {
+	var view viewOptions
+	var targets targetOptions
+	cmd := &cobra.Command{
+		Use:           "vethtrace [flags] [-- COMMAND ARGS...]",
+		Short:         "Per-hop latency of a container's packets, live",
+		Long:          longHelp,
+		Example:       rootExample,
+		Version:       versionText(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			before, command := split(cmd, args)
+			if err := targets.check(before); err != nil {
+				return err
+			}
+			if err := view.check(cmd); err != nil {
+				return err
+			}
+			return trace(cmd.Context(), s, &view, &targets, command)
+		},
+	}
+	cmd.SetVersionTemplate("vethtrace {{.Version}}\n")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return usagef("%v: see vethtrace --help", err)
+	})
+	cmd.CompletionOptions.HiddenDefaultCmd = false
+	targets.register(cmd)
+	view.register(cmd, 0)
+	cmd.AddCommand(newDemo(s), newVersion(s))
+	return cmd
+}
+
+// split parts the arguments at --.
+func split(cmd *cobra.Command, args []string) (before, command []string) {
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		return args[:dash], args[dash:]
+	}
+	return args, nil
+}
+
+// completeContainers offers the names of the running containers.
+func (o *targetOptions) completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	ctx := cmd.Context()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, completionTime)
+	defer cancel()
+	engine, err := container.NewDocker(container.Config{Host: o.dockerHost})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	defer engine.Close()
+	names, err := engine.Names(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeNetns offers the names that ip(8) knows, and files.
+func completeNetns(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	entries, err := os.ReadDir("/run/netns")
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveDefault // ip(8) never made one
+	}
+	names := make([]string, 0, len(entries))
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names, cobra.ShellCompDirectiveDefault
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// soon is when a live view gets its first figures after attaching, and again:
+// somebody looks at it.
+const soon = 80 * time.Millisecond
+
+// attendant looks after the targets while they are traced.
+type attendant interface {
+	// attend begins to; the channel is closed when there is nothing left to trace.
+	attend(ctx context.Context, t adder) <-chan struct{}
+	// described says what is traced, after attend.
+	described() string
+}
+
+// session is one run: attach, show, end.
+type session struct {
+	streams
+	view    *viewOptions
+	command []string // to run meanwhile
+	path    string   // of its program
+	gate    *gate    // before stderr
+	log     *slog.Logger
+	// after is written behind the last text, where it is not nil.
+	after func(w io.Writer, s tracer.Snapshot, raw bool) error
+}
+
+func newSession(s streams, view *viewOptions, command []string) *session {
+	g := &gate{to: s.err}
+	return &session{
+		streams: s, view: view, command: command, gate: g,
+		log: logger(g, s.err, view.level, view.noColor),
+	}
+}
+
+// trace attaches, shows what is seen until something ends it, and shows the
+// whole at the end.
+func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.TargetSpec, who attendant) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	begin := time.Now()
+	t, err := tracer.Open(ctx, cfg, specs...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	over := who.attend(ctx, t)
+	fmt.Fprintf(s.gate, "vethtrace: attached to %s in %d ms\n", who.described(), time.Since(begin).Milliseconds())
+
+	show := s.newSink(ctx)
+	child, err := s.start()
+	if err != nil {
+		return errors.Join(err, show.end())
+	}
+	w := watch{session: s, tracer: t, sink: show, signals: signals, child: child, over: over}
+	err = w.loop(ctx)
+	signal.Stop(signals) // from now on a second one ends the process
+	err = errors.Join(err, show.end())
+	if err == nil {
+		err = s.finish(t, show, w.shown)
+	}
+	return errors.Join(err, child.status())
+}
+
+// finish detaches and shows the whole run.
+func (s *session) finish(t *tracer.Tracer, show sink, shown tracer.Snapshot) error {
+	if err := t.Stop(); err != nil {
+		return fmt.Errorf("detach: %w", err)
+	}
+	last, err := t.Snapshot()
+	if err != nil {
+		return fmt.Errorf("read the last figures: %w", err)
+	}
+	return show.final(last.Since(shown), last)
+}
+
+// watch is the time between attaching and detaching.
+type watch struct {
+	*session
+	tracer  *tracer.Tracer
+	sink    sink
+	signals <-chan os.Signal
+	child   *child
+	over    <-chan struct{}
+	shown   tracer.Snapshot // what the sink has seen
+}
+
+// loop shows an update each interval until something ends the run.
+func (w *watch) loop(ctx context.Context) error {
+	var deadline <-chan time.Time
+	if w.view.duration > 0 {
+		deadline = time.After(w.view.duration)
+	}
+	tick := time.NewTicker(w.view.interval)
+	defer tick.Stop()
+	var early <-chan time.Time
+	if w.sink.live() {
+		early = time.After(soon)
+	}
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-deadline:
+			return nil
+		case <-w.over:
+			w.log.Info("all targets have ended")
+			return nil
+		case <-w.sink.quit():
+			return nil
+		case <-w.child.done():
+			return nil
+		case sig := <-w.signals:
+			if !w.child.forward(sig) {
+				return nil
+			}
+		case <-early:
+			err = w.update()
+			if early = nil; w.shown.Duration < 2*soon {
+				early = time.After(2 * soon)
+			}
+		case <-tick.C:
+			err = w.update()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// update shows what happened since the last one.
+func (w *watch) update() error {
+	if !w.sink.updates() {
+		return nil
+	}
+	now, err := w.tracer.Snapshot()
+	if err != nil {
+		return fmt.Errorf("read figures: %w", err)
+	}
+	interval := now.Since(w.shown)
+	w.shown = now
+	return w.sink.update(interval, now)
+}

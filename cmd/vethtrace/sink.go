@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/vethtrace/vethtrace/exporter/json"
+	"github.com/vethtrace/vethtrace/exporter/text"
+	"github.com/vethtrace/vethtrace/exporter/tui"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// sink is where figures go.
+type sink interface {
+	updates() bool         // whether it wants any before the end
+	live() bool            // whether somebody waits for the first one
+	quit() <-chan struct{} // closed when the reader has seen enough; nil: never
+	update(interval, whole tracer.Snapshot) error
+	end() error                              // no update comes any more
+	final(rest, whole tracer.Snapshot) error // after end; rest is what no update had
+}
+
+// newSink chooses one by the options and by what stdout is. A command that runs
+// meanwhile owns the terminal.
+func (s *session) newSink(ctx context.Context) sink {
+	switch s.view.output {
+	case outputJSON:
+		return &jsonSink{out: s.out}
+	case outputNDJSON:
+		return &ndjsonSink{out: s.out}
+	}
+	o := text.Options{
+		Color: colored(s.out, s.view.noColor), Width: width(s.out), Raw: s.view.raw,
+	}
+	plain := &textSink{out: s.out, options: o, each: s.view.intervalGiven, after: s.after}
+	_, ttyOut := terminal(s.out)
+	_, ttyIn := terminal(s.in)
+	if !ttyOut || !ttyIn || len(s.command) > 0 {
+		return plain
+	}
+	plain.each = false
+	return newLiveSink(ctx, s, plain)
+}
+
+// jsonSink writes one document at the end.
+type jsonSink struct{ out io.Writer }
+
+func (*jsonSink) updates() bool                                 { return false }
+func (*jsonSink) live() bool                                    { return false }
+func (*jsonSink) quit() <-chan struct{}                         { return nil }
+func (*jsonSink) update(tracer.Snapshot, tracer.Snapshot) error { return nil }
+func (*jsonSink) end() error                                    { return nil }
+
+func (j *jsonSink) final(_, whole tracer.Snapshot) error {
+	return json.Encode(j.out, whole, json.Options{Indent: true})
+}
+
+// ndjsonSink writes a line for each interval, and one for the rest at the end:
+// what the lines count adds up to the whole.
+type ndjsonSink struct{ out io.Writer }
+
+func (*ndjsonSink) updates() bool         { return true }
+func (*ndjsonSink) live() bool            { return false }
+func (*ndjsonSink) quit() <-chan struct{} { return nil }
+func (*ndjsonSink) end() error            { return nil }
+
+func (n *ndjsonSink) update(interval, _ tracer.Snapshot) error {
+	return json.EncodeLine(n.out, interval)
+}
+
+func (n *ndjsonSink) final(rest, _ tracer.Snapshot) error { return json.EncodeLine(n.out, rest) }
+
+// textSink writes plain text at the end, and each interval if asked for.
+type textSink struct {
+	out     io.Writer
+	options text.Options
+	each    bool
+	after   func(w io.Writer, s tracer.Snapshot, raw bool) error // nil: nothing
+}
+
+func (t *textSink) updates() bool       { return t.each }
+func (*textSink) live() bool            { return false }
+func (*textSink) quit() <-chan struct{} { return nil }
+func (*textSink) end() error            { return nil }
+
+func (t *textSink) update(interval, _ tracer.Snapshot) error {
+	if err := text.Write(t.out, interval, t.options); err != nil {
+		return err
+	}
+	_, err := io.WriteString(t.out, "\n")
+	return err
+}
+
+func (t *textSink) final(_, whole tracer.Snapshot) error {
+	if err := text.Write(t.out, whole, t.options); err != nil || t.after == nil {
+		return err
+	}
+	return t.after(t.out, whole, t.options.Raw)
+}
+
+// liveSink is the live view, and plain text after it.
+type liveSink struct {
+	*textSink
+	feed  chan tui.Update
+	gone  chan struct{} // the view has ended
+	err   error         // why, once gone is closed
+	gate  *gate
+	ended bool
+}
+
+// newLiveSink takes the terminal over. Messages wait until end.
+func newLiveSink(ctx context.Context, s *session, plain *textSink) *liveSink {
+	l := &liveSink{textSink: plain, feed: make(chan tui.Update), gone: make(chan struct{}), gate: s.gate}
+	l.gate.close()
+	go func() {
+		defer close(l.gone)
+		l.err = tui.Run(ctx, tui.Config{
+			In: s.in, Out: s.out, Updates: l.feed, Color: plain.options.Color, Raw: plain.options.Raw,
+		})
+	}()
+	return l
+}
+
+func (*liveSink) updates() bool           { return true }
+func (*liveSink) live() bool              { return true }
+func (l *liveSink) quit() <-chan struct{} { return l.gone }
+
+func (l *liveSink) update(interval, whole tracer.Snapshot) error {
+	select {
+	case l.feed <- tui.Update{Interval: interval, Cumulative: whole}:
+	case <-l.gone:
+	}
+	return nil
+}
+
+func (l *liveSink) end() error {
+	if !l.ended {
+		l.ended = true
+		close(l.feed)
+		<-l.gone
+		l.gate.open()
+	}
+	return l.err
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer"
+	"github.com/vethtrace/vethtrace/tracer/container"
+)
+
+// member is a target with the containers that share its namespace.
+type member struct {
+	container.Container
+	aliases []string
+}
+
+// key names a target to the tracer.
+func (m member) key() string {
+	if m.ID != "" {
+		return m.ID
+	}
+	return m.Name
+}
+
+// mapper makes the tracer's view of a container.
+type mapper struct {
+	host   uint64 // inode of the host's namespace
+	mounts []mount
+}
+
+// spec describes a target for the tracer. The caller closes its Netns.
+func (m mapper) spec(c member) (tracer.TargetSpec, error) {
+	ns, err := netns.Open(c.NetnsPath)
+	if err != nil {
+		return tracer.TargetSpec{}, fmt.Errorf("target %s: %w", c.Name, err)
+	}
+	spec := tracer.TargetSpec{
+		Name: c.Name, Aliases: c.aliases, ID: c.ID, Mode: c.Mode, PID: c.PID, Netns: ns,
+	}
+	for _, p := range c.Ports {
+		spec.Ports = append(spec.Ports, tracer.Port{Host: p.Host, Container: p.Container, Protocol: p.Protocol})
+	}
+	if ns.Inode() == m.host {
+		err = m.hostMode(c, &spec)
+	} else if c.ID != "" {
+		spec.Proxies, err = m.proxies(c.Container)
+	}
+	if err != nil {
+		_ = ns.Close() // the first error is what the caller needs
+		return tracer.TargetSpec{}, fmt.Errorf("target %s: %w", c.Name, err)
+	}
+	return spec, nil
+}
+
+// hostMode adds what tells the target from its neighbors in the host's
+// namespace. A process that was named by its id stands for itself alone.
+func (m mapper) hostMode(c member, spec *tracer.TargetSpec) error {
+	if c.ID != "" {
+		spec.Cgroup = groupOf(c.CgroupPaths, m.mounts)
+	}
+	sockets, err := container.Sockets(c.Container)
+	if err != nil {
+		return fmt.Errorf("find its sockets: %w", err)
+	}
+	for _, s := range sockets {
+		listener := tracer.Listener{Protocol: s.Protocol, Port: s.Port}
+		if !slices.Contains(spec.Listeners, listener) {
+			spec.Listeners = append(spec.Listeners, listener)
+		}
+	}
+	return nil
+}
+
+// proxies are the docker-proxy processes that serve one of its addresses.
+func (m mapper) proxies(c container.Container) ([]int, error) {
+	all, err := container.Proxies(m.host)
+	if err != nil {
+		return nil, fmt.Errorf("find docker-proxy: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, network := range c.Networks {
+		addrs = append(addrs, network.IP4, network.IP6)
+	}
+	var pids []int
+	for _, proxy := range all {
+		if slices.Contains(addrs, proxy.ContainerIP) {
+			pids = append(pids, proxy.PID)
+		}
+	}
+	return pids, nil
+}
+
+// group makes one target of the containers that share a namespace. In host mode
+// all share the host's, and each is a target of its own.
+func group(all []container.Container, host uint64) []member {
+	var members []member
+	for _, c := range all {
+		i := slices.IndexFunc(members, func(m member) bool {
+			return m.ID != "" && m.ID == c.ID || m.Netns == c.Netns && c.Netns != host ||
+				m.ID == "" && c.ID == "" && m.Name == c.Name
+		})
+		switch {
+		case i < 0:
+			members = append(members, member{Container: c})
+		case members[i].Name == c.Name:
+		case c.Shares == "" && members[i].Shares != "":
+			// The one whose namespace it is gives the name.
+			m := member{Container: c, aliases: append(members[i].aliases, members[i].Name)}
+			members[i] = m
+		default:
+			members[i].aliases = append(members[i].aliases, c.Name)
+		}
+	}
+	return members
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer"
+	"github.com/vethtrace/vethtrace/tracer/container"
+)
+
+// trace is the root command: find the targets, and trace them.
+func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, command []string) error {
+	run := newSession(s, view, command)
+	cfg := view.config(run.log)
+	if err := o.fill(&cfg); err != nil {
+		return err
+	}
+	if err := run.findCommand(); err != nil {
+		return err
+	}
+	if err := checkRights(); err != nil {
+		return err
+	}
+	found, err := o.find(ctx, run.log)
+	if err != nil {
+		return explainRights(err)
+	}
+	defer found.close()
+	found.configure(&cfg)
+	specs, err := found.specs()
+	if err != nil {
+		return explainRights(err)
+	}
+	err = run.trace(ctx, cfg, specs, found)
+	return explainRights(errors.Join(err, closeSpecs(specs)))
+}
+
+// found is what the command line's targets turned out to be.
+type found struct {
+	engine  *container.Docker // nil when none is needed
+	host    *netns.NS
+	mapper  mapper
+	members []member // to begin with; none under --all, which adds them one by one
+	all     bool
+	most    int
+	log     *slog.Logger
+
+	follower *follower
+}
+
+// find asks for everything that was named.
+func (o *targetOptions) find(ctx context.Context, log *slog.Logger) (*found, error) {
+	f := &found{all: o.all, most: o.maxTargets, log: log}
+	err := f.open(o)
+	if err == nil {
+		err = f.resolve(ctx, o)
+	}
+	if err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *found) open(o *targetOptions) error {
+	var err error
+	if f.host, err = netns.Current(); err != nil {
+		return fmt.Errorf("open our own network namespace: %w", err)
+	}
+	f.mapper.host = f.host.Inode()
+	if f.mapper.mounts, err = readMounts(); err != nil {
+		return err
+	}
+	if o.all || len(o.containers) > 0 {
+		f.engine, err = container.NewDocker(container.Config{Host: o.dockerHost})
+	}
+	return err
+}
+
+func (f *found) resolve(ctx context.Context, o *targetOptions) error {
+	var all []container.Container
+	for _, name := range o.containers {
+		c, err := f.engine.Find(ctx, name)
+		if err != nil {
+			return err
+		}
+		all = append(all, c)
+	}
+	for _, pid := range o.pids {
+		c, err := container.FromPID(pid)
+		if err != nil {
+			return err
+		}
+		all = append(all, c)
+	}
+	for _, path := range o.netns {
+		c, err := container.FromNetns(path)
+		if err != nil {
+			return err
+		}
+		all = append(all, c)
+	}
+	if o.all {
+		// An engine that cannot be asked is told now, not by a follower's message.
+		if _, err := f.engine.Names(ctx); err != nil {
+			return err
+		}
+	}
+	f.members = group(all, f.mapper.host)
+	return nil
+}
+
+// configure adds to the tracer's configuration what depends on an engine.
+func (f *found) configure(cfg *tracer.Config) {
+	cfg.Host = f.host
+	cfg.Capacity = len(f.members)
+	if f.engine == nil {
+		return
+	}
+	cfg.Follow = true
+	cfg.Controller = commonController(f.mapper.mounts)
+	cfg.PeerName = newPeers(f.engine, f.host).name
+	if f.all {
+		cfg.Capacity = f.most
+	}
+}
+
+// specs describes the members for the tracer; closeSpecs gives them back.
+func (f *found) specs() ([]tracer.TargetSpec, error) {
+	specs := make([]tracer.TargetSpec, 0, len(f.members))
+	for _, m := range f.members {
+		spec, err := f.mapper.spec(m)
+		if err != nil {
+			return nil, errors.Join(err, closeSpecs(specs))
+		}
+		specs = append(specs, spec)
+	}
+	return specs, nil
+}
+
+func closeSpecs(specs []tracer.TargetSpec) error {
+	var errs []error
+	for _, spec := range specs {
+		errs = append(errs, spec.Netns.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (f *found) close() {
+	if f.engine != nil {
+		_ = f.engine.Close() // nothing was written
+	}
+	if f.host != nil {
+		_ = f.host.Close() // nothing was written
+	}
+}
