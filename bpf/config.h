@@ -17,6 +17,9 @@ volatile const bool cfg_shared_shards = false;
 /* Number of paths less one; a power of two less one. */
 volatile const __u32 cfg_path_mask = 255;
 
+/* Sets of slots less one. Tests make it 0, so that all packets meet in one set. */
+volatile const __u32 cfg_set_mask = VT_SETS - 1;
+
 /* Journeys leave the kernel whole from this latency on; 0: none for their latency. */
 volatile const __u64 cfg_slow_ns = 0;
 /* Every so many-th journey of a CPU leaves the kernel whole; 0: none. */

@@ -342,6 +342,7 @@ const (
 	KernelVarCfgPeerMaskLow     = "cfg_peer_mask_low"
 	KernelVarCfgQdisc           = "cfg_qdisc"
 	KernelVarCfgSample          = "cfg_sample"
+	KernelVarCfgSetMask         = "cfg_set_mask"
 	KernelVarCfgShardMask       = "cfg_shard_mask"
 	KernelVarCfgSharedShards    = "cfg_shared_shards"
 	KernelVarCfgSlowNs          = "cfg_slow_ns"
@@ -474,6 +475,7 @@ type KernelVariableSpecs struct {
 	CfgPeerMaskLow    *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc          *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgSample         *ebpf.VariableSpec `ebpf:"cfg_sample"`
+	CfgSetMask        *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
 	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
@@ -556,6 +558,7 @@ type KernelVariables struct {
 	CfgPeerMaskLow    *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc          *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgSample         *ebpf.Variable `ebpf:"cfg_sample"`
+	CfgSetMask        *ebpf.Variable `ebpf:"cfg_set_mask"`
 	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`

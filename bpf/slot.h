@@ -14,7 +14,7 @@
 static __always_inline __u32 vt_set(__u64 key)
 {
 	/* multiplicative hash: the upper bits of the product depend on all of the key's */
-	return (key * 0x9e3779b97f4a7c15ULL) >> (64 - 10);
+	return (key * 0x9e3779b97f4a7c15ULL) >> (64 - 10) & cfg_set_mask;
 }
 _Static_assert(VT_SETS == 1 << 10, "vt_set yields 10 bits");
 

@@ -1,5 +1,7 @@
 package tracer
 
+//go:generate go run ../internal/tools/hopsdoc ../docs/hops.md
+
 import (
 	"slices"
 

@@ -1,0 +1,153 @@
+package bpf_test
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/vethtrace/vethtrace/bpf"
+	"github.com/vethtrace/vethtrace/bpf/bpftest"
+	"github.com/vethtrace/vethtrace/tracer/histogram"
+)
+
+func load(t *testing.T, set func(*ebpf.CollectionSpec)) *bpftest.BpftestObjects {
+	t.Helper()
+	if err := rlimit.RemoveMemlock(); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := bpftest.LoadBpftest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set != nil {
+		set(spec)
+	}
+	var objects bpftest.BpftestObjects
+	if err := spec.LoadAndAssign(&objects, nil); err != nil {
+		t.Fatalf("%+v", err)
+	}
+	t.Cleanup(func() { objects.Close() })
+	return &objects
+}
+
+// The kernel side and the Go side put each value into the same bucket.
+func TestHistogramRule(t *testing.T) {
+	objects := load(t, nil)
+	var want histogram.Histogram
+	random := rand.New(rand.NewPCG(1, 2))
+	var values []uint64
+	for shift := range 40 { // around each power of two, where rules differ if they do
+		for delta := -2; delta <= 2; delta++ {
+			if v := int64(1)<<shift + int64(delta); v >= 0 {
+				values = append(values, uint64(v))
+			}
+		}
+	}
+	for range 20_000 {
+		values = append(values, random.Uint64()>>(24+random.UintN(40)))
+	}
+	for len(values) > 0 {
+		batch := make([]uint64, 1024)
+		n := copy(batch, values)
+		values = values[n:]
+		if err := objects.TestValues.Set(batch); err != nil {
+			t.Fatal(err)
+		}
+		if err := objects.TestCount.Set(uint32(n)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := objects.TestObserve.Run(&ebpf.RunOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range batch[:n] {
+			want.Add(v)
+		}
+	}
+	var got bpftest.BpftestVtHist
+	if err := objects.TestHist.Get(&got); err != nil {
+		t.Fatal(err)
+	}
+	for i := range want.Counts {
+		if uint64(got.Bucket[i]) != want.Counts[i] {
+			t.Errorf("bucket %d from %d ns: kernel %d, Go %d", i, histogram.Lower(i), got.Bucket[i], want.Counts[i])
+		}
+	}
+	if uint64(got.Overflow) != want.Overflow || got.Sum != want.Sum || got.Max != want.Max {
+		t.Errorf("overflow, sum, max: kernel %d %d %d, Go %d %d %d",
+			got.Overflow, got.Sum, got.Max, want.Overflow, want.Sum, want.Max)
+	}
+}
+
+// Journeys of two CPUs meet in one set of eight slots: none is lost, none takes
+// another's, and what finds no room is counted.
+func TestSlotsAreClaimedOnce(t *testing.T) {
+	objects := load(t, func(spec *ebpf.CollectionSpec) {
+		if err := spec.Variables["cfg_set_mask"].Set(uint32(0)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	const cpus, runs, rounds, held = 2, 20, 2000, 6
+	var all sync.WaitGroup
+	for cpu := range cpus {
+		all.Go(func() {
+			runtime.LockOSThread() // one thread each, so that the kernel runs them at once
+			for range runs {
+				in := struct{ CPU, Rounds uint32 }{uint32(cpu), rounds}
+				if _, err := objects.TestRace.Run(&ebpf.RunOptions{Context: in}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	count := func(v *ebpf.Variable) (n uint64) {
+		if err := v.Get(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	started, evicted, completed := count(objects.TestStarted), count(objects.TestEvicted), count(objects.TestCompleted)
+	if want := uint64(cpus * runs * rounds * held); started != want {
+		t.Errorf("started %d, want %d", started, want)
+	}
+	if wrong, lost := count(objects.TestWrong), count(objects.TestLost); wrong != 0 || lost != 0 {
+		t.Errorf("%d found another's slot, %d lost their own; want none", wrong, lost)
+	}
+	if completed+evicted != started {
+		t.Errorf("completed %d + evicted %d is not started %d", completed, evicted, started)
+	}
+	if evicted == 0 {
+		t.Error("nothing was evicted: the two CPUs never met, the test shows nothing")
+	}
+	t.Logf("%d started, %d evicted", started, evicted)
+}
+
+// The sizes that Go takes for granted are the object's own.
+func TestSizes(t *testing.T) {
+	spec, err := bpf.LoadKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var slot bpf.KernelVtSlot
+	for name, want := range map[string]uint32{
+		"vt_owners":    bpf.Slots * 8,
+		"vt_devices":   bpf.Devices * 16,
+		"vt_addresses": bpf.Addresses * 24,
+		"vt_groups":    bpf.Groups * 16,
+		"vt_proxies":   bpf.Proxies * 16,
+		"vt_ports":     2 * 65536 * 2,
+		"vt_slots":     bpf.Slots * (64 + bpf.Stamps*14),
+	} {
+		if got := spec.Variables[name].Size(); got != want {
+			t.Errorf("%s has %d bytes, want %d", name, got, want)
+		}
+	}
+	if len(slot.Stamp) != bpf.Stamps {
+		t.Errorf("a slot has %d stamps, want %d", len(slot.Stamp), bpf.Stamps)
+	}
+}

@@ -1,0 +1,475 @@
+package tracer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// bothWires runs a test on a wire whose packets carry birth stamps and on one
+// whose packets come as from another machine.
+func bothWires(t *testing.T, test func(t *testing.T, wire lab.WireKind)) {
+	t.Helper()
+	for _, wire := range []lab.WireKind{lab.WireVeth, lab.WireTap} {
+		t.Run(wire.String(), func(t *testing.T) { test(t, wire) })
+	}
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// stage is a world and what is traced in it.
+type stage struct {
+	t      *testing.T
+	ctx    context.Context
+	world  *lab.World
+	tracer *tracer.Tracer
+	before map[string]counters // of each container's devices, before Open
+	absurd time.Duration       // no latency may be as long
+}
+
+// counters are a namespace's own count of the packets of its devices but lo.
+type counters struct{ rx, tx uint64 }
+
+// newStage makes a world in which nothing speaks unasked: no neighbour is
+// probed anew, and without IPv6 no device solicits anything.
+func newStage(t *testing.T, cfg lab.Config) *stage {
+	t.Helper()
+	s := &stage{t: t, ctx: testContext(t), absurd: time.Second}
+	var names []string
+	if !cfg.IPv6 { // containers come when their host's IPv6 is off already
+		names, cfg.Containers = cfg.Names, -1
+		if len(names) == 0 {
+			names = []string{"nginx"}
+		}
+	}
+	world, err := lab.New(s.ctx, cfg)
+	s.must(err)
+	s.world = world
+	t.Cleanup(func() {
+		if err := world.Close(); err != nil {
+			t.Errorf("close the world: %v", err)
+		}
+	})
+	if !cfg.IPv6 {
+		for _, node := range []*lab.Node{world.Client, world.Host} {
+			for _, conf := range []string{"all", "default"} {
+				s.must(node.Sysctl("net/ipv6/conf/"+conf+"/disable_ipv6", "1"))
+			}
+		}
+	}
+	for i, name := range names {
+		ports := cfg.Ports
+		if ports == nil {
+			ports = []lab.Port{{Host: 8080, Container: lab.PortHTTP}}
+		}
+		if i > 0 {
+			ports = nil
+		}
+		_, err := world.AddContainer(s.ctx, lab.ContainerConfig{Name: name, Ports: ports})
+		s.must(err)
+	}
+	s.calm(world.Client, world.Host)
+	for _, c := range world.Containers {
+		s.calm(c.Node)
+	}
+	return s
+}
+
+// calm keeps a node's neighbours from being probed during the test.
+func (s *stage) calm(nodes ...*lab.Node) {
+	s.t.Helper()
+	for _, node := range nodes {
+		for _, family := range []string{"ipv4", "ipv6"} {
+			s.must(node.NS.Do(func() error {
+				links, err := netlink.LinkList()
+				for _, l := range links {
+					err = errors.Join(err, node.Sysctl("net/"+family+"/neigh/"+l.Attrs().Name+"/delay_first_probe_time", "600"))
+				}
+				return err
+			}))
+		}
+	}
+}
+
+func (s *stage) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// spec is a container as a target.
+func spec(c *lab.Container) tracer.TargetSpec {
+	target := tracer.TargetSpec{Name: c.Name, Mode: "bridge", PID: c.PID, Netns: c.NS}
+	for _, p := range c.Ports {
+		target.Ports = append(target.Ports, tracer.Port{
+			Host: netip.AddrPortFrom(netip.Addr{}, p.Host), Container: p.Container, Protocol: p.Proto,
+		})
+	}
+	for i, p := range target.Ports {
+		if p.Protocol == "" {
+			target.Ports[i].Protocol = "tcp"
+		}
+	}
+	return target
+}
+
+// open traces the named containers from a quiet moment on.
+func (s *stage) open(cfg tracer.Config, names ...string) {
+	s.t.Helper()
+	var specs []tracer.TargetSpec
+	for _, name := range names {
+		specs = append(specs, spec(s.world.Container(name)))
+	}
+	s.openSpecs(cfg, specs...)
+}
+
+func (s *stage) openSpecs(cfg tracer.Config, specs ...tracer.TargetSpec) {
+	s.t.Helper()
+	s.settle()
+	s.before = map[string]counters{}
+	for _, c := range s.world.Containers {
+		s.before[c.Name] = s.count(c.NS)
+	}
+	cfg.Host = s.world.Host.NS
+	tr, err := tracer.Open(s.ctx, cfg, specs...)
+	s.must(err)
+	s.tracer = tr
+	s.t.Cleanup(func() {
+		if err := tr.Close(); err != nil {
+			s.t.Errorf("close the tracer: %v", err)
+		}
+	})
+}
+
+// count reads the kernel's own counters of a namespace.
+func (s *stage) count(ns *netns.NS) (c counters) {
+	s.t.Helper()
+	s.must(ns.Do(func() error {
+		links, err := netlink.LinkList()
+		for _, l := range links {
+			if stats := l.Attrs().Statistics; stats != nil && l.Attrs().Name != "lo" {
+				c.rx += stats.RxPackets
+				c.tx += stats.TxPackets
+			}
+		}
+		return err
+	}))
+	return c
+}
+
+// settle waits until no container's devices count anything more.
+func (s *stage) settle() {
+	s.t.Helper()
+	var before []counters
+	same := 0
+	for deadline := time.Now().Add(10 * time.Second); same < 4; time.Sleep(5 * time.Millisecond) {
+		var now []counters
+		for _, c := range s.world.Containers {
+			now = append(now, s.count(c.NS))
+		}
+		if same++; !slices.Equal(before, now) {
+			same = 0
+		}
+		before = now
+		if time.Now().After(deadline) {
+			s.t.Fatal("the world does not become quiet")
+		}
+	}
+}
+
+// snapshot is what was seen so far.
+func (s *stage) snapshot() tracer.Snapshot {
+	s.t.Helper()
+	snapshot, err := s.tracer.Snapshot()
+	s.must(err)
+	return snapshot
+}
+
+// stop ends tracing, and holds what every run has to fulfil.
+func (s *stage) stop() tracer.Snapshot {
+	s.t.Helper()
+	s.settle()
+	s.must(s.tracer.Stop())
+	after := map[string]counters{}
+	for _, c := range s.world.Containers {
+		after[c.Name] = s.count(c.NS)
+	}
+	snapshot := s.snapshot()
+	if !snapshot.Final {
+		s.t.Error("after Stop a snapshot is final")
+	}
+	if o := snapshot.Observer; o.Unpathed != 0 || o.RecursionMisses != 0 {
+		s.t.Errorf("observer: %d unpathed, %d recursion misses", o.Unpathed, o.RecursionMisses)
+	}
+	for _, target := range snapshot.Targets {
+		s.checkAccounting(target)
+		s.checkPaths(target)
+		if counted, ok := after[target.Name]; ok && !target.Gone {
+			was := s.before[target.Name]
+			s.checkDevice(target, counters{counted.rx - was.rx, counted.tx - was.tx})
+		}
+	}
+	if s.t.Failed() {
+		s.t.Log("\n" + describeSnapshot(snapshot))
+	}
+	return snapshot
+}
+
+func (s *stage) checkAccounting(target tracer.Target) {
+	s.t.Helper()
+	for d, a := range target.Accounting {
+		if a.Balance() != 0 {
+			s.t.Errorf("%s %v: %d unaccounted: %+v", target.Name, tracer.Direction(d), a.Balance(), a)
+		}
+		if a.Evicted+a.Expired+a.InFlight > 0 {
+			s.t.Errorf("%s %v: lost from sight: %+v", target.Name, tracer.Direction(d), a)
+		}
+		var packets uint64
+		for _, p := range target.Paths {
+			if p.Direction == tracer.Direction(d) {
+				packets += p.Packets
+			}
+		}
+		if packets != a.Completed {
+			s.t.Errorf("%s %v: paths have %d packets, %d completed", target.Name, tracer.Direction(d), packets, a.Completed)
+		}
+	}
+}
+
+// checkDevice compares with what the kernel counted at the target's own devices.
+func (s *stage) checkDevice(target tracer.Target, kernel counters) {
+	s.t.Helper()
+	for d, want := range []uint64{kernel.rx, kernel.tx} {
+		got := target.Accounting[d].Started
+		for _, skip := range target.Skipped[d] {
+			got += skip.Count
+		}
+		for _, drop := range target.Drops {
+			if drop.Direction == tracer.Direction(d) && beforeDevice(drop) {
+				got -= drop.Count
+			}
+		}
+		for _, p := range target.Paths {
+			if p.Direction == tracer.Direction(d) && !touchesDevice(p) {
+				got -= p.Packets
+			}
+		}
+		if got != want {
+			s.t.Errorf("%s %v: %d packets by the tracer, %d by the kernel (skipped %v)",
+				target.Name, tracer.Direction(d), got, want, target.Skipped[d])
+		}
+	}
+}
+
+// beforeDevice tells whether a packet was dropped on the far side of the target's device.
+func beforeDevice(d tracer.Drop) bool {
+	if d.Direction == tracer.Egress {
+		return d.Hop == "netfilter/output" || d.Hop == "netfilter/postrouting" && d.Reason == "target"
+	}
+	return slices.Contains([]string{"netfilter/prerouting", "netfilter/forward", "netfilter/postrouting", "netfilter/output", "routing"}, d.Hop) ||
+		strings.HasPrefix(d.Hop, "netfilter/") && !strings.HasPrefix(d.Hop, "netfilter/input")
+}
+
+// touchesDevice tells whether a path leads through a device of the target:
+// docker-proxy's leg 1 and host mode do not.
+func touchesDevice(p tracer.Path) bool {
+	for _, hop := range p.Hops {
+		if hop.Side == tracer.SideTarget {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *stage) checkPaths(target tracer.Target) {
+	s.t.Helper()
+	for _, p := range target.Paths {
+		if p.Peer == "unknown" && (p.Family != "ipv6" || p.Protocol != "icmpv6") {
+			s.t.Errorf("%s: nobody at the other end of %s", target.Name, describePath(p))
+		}
+		var sum, first uint64
+		for i, hop := range p.Hops {
+			sum += hop.Latency.Hist.Sum
+			if first = p.Packets; hop.Latency.Hist.Count() != first {
+				s.t.Errorf("%s: hop %d has %d values: %s", target.Name, i, hop.Latency.Hist.Count(), describePath(p))
+			}
+		}
+		if sum != p.Latency.Hist.Sum {
+			s.t.Errorf("%s: hops sum up to %d ns, the path to %d: %s", target.Name, sum, p.Latency.Hist.Sum, describePath(p))
+		}
+		if p.Latency.Hist.Max > uint64(s.absurd) || p.Latency.Hist.Overflow > 0 {
+			s.t.Errorf("%s: %d ns at most: %s", target.Name, p.Latency.Hist.Max, describePath(p))
+		}
+		if p50, ok := p.Latency.Hist.Quantile(0.5); ok && s.absurd == time.Second && p50 > 1e6 {
+			s.t.Errorf("%s: %f ns at p50: %s", target.Name, p50, describePath(p))
+		}
+	}
+}
+
+// want is a path that must be there.
+type want struct {
+	target    string
+	direction tracer.Direction
+	family    string // default ipv4
+	protocol  string
+	peer      string
+	flow      string // default established
+	packets   uint64 // 0: at least one
+	hops      string // names, apart by blanks
+}
+
+// expect finds the path, which must be the only one of its kind.
+func expect(t *testing.T, snapshot tracer.Snapshot, w want) tracer.Path {
+	t.Helper()
+	if w.family == "" {
+		w.family = "ipv4"
+	}
+	if w.flow == "" {
+		w.flow = "established"
+	}
+	var found []tracer.Path
+	for _, p := range targetOf(t, snapshot, w.target).Paths {
+		if p.Direction == w.direction && p.Family == w.family && p.Protocol == w.protocol && p.Peer == w.peer && p.Flow == w.flow {
+			found = append(found, p)
+		}
+	}
+	kind := fmt.Sprintf("%s %v %s %s %s %s", w.target, w.direction, w.family, w.protocol, w.peer, w.flow)
+	if len(found) != 1 {
+		t.Errorf("%s: %d paths, want 1:", kind, len(found))
+		for _, p := range found {
+			t.Log(describePath(p))
+		}
+		return tracer.Path{}
+	}
+	p := found[0]
+	if w.packets != 0 && p.Packets != w.packets {
+		t.Errorf("%s: %d packets, want %d", kind, p.Packets, w.packets)
+	}
+	if got := hopNames(p); w.hops != "" && got != w.hops {
+		t.Errorf("%s:\n got %s\nwant %s", kind, got, w.hops)
+	}
+	return p
+}
+
+func targetOf(t *testing.T, snapshot tracer.Snapshot, name string) tracer.Target {
+	t.Helper()
+	for _, target := range snapshot.Targets {
+		if target.Name == name {
+			return target
+		}
+	}
+	t.Fatalf("no target %s", name)
+	return tracer.Target{}
+}
+
+func hopNames(p tracer.Path) string {
+	var names []string
+	for _, hop := range p.Hops {
+		names = append(names, hop.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func describePath(p tracer.Path) string {
+	return fmt.Sprintf("%v %s %s %s %s n=%d: %s", p.Direction, p.Family, p.Protocol, p.Peer, p.Flow, p.Packets, hopNames(p))
+}
+
+func describeSnapshot(s tracer.Snapshot) string {
+	var b strings.Builder
+	for _, target := range s.Targets {
+		fmt.Fprintf(&b, "%s in %+v\n  out %+v\n  skipped %v drops %v\n", target.Name,
+			target.Accounting[0], target.Accounting[1], target.Skipped, target.Drops)
+		for _, p := range target.Paths {
+			fmt.Fprintf(&b, "  %s\n", describePath(p))
+		}
+	}
+	return b.String()
+}
+
+// echoServer answers datagrams and connections on a port of a node's namespace.
+func (s *stage) echoServer(node *lab.Node, port int) {
+	s.t.Helper()
+	s.must(node.NS.Do(func() error {
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+		if err != nil {
+			return err
+		}
+		tcp, err := net.ListenTCP("tcp", &net.TCPAddr{Port: port})
+		if err != nil {
+			return errors.Join(err, udp.Close())
+		}
+		s.t.Cleanup(func() { _ = udp.Close(); _ = tcp.Close() })
+		go echoUDP(udp)
+		go echoTCP(tcp)
+		return nil
+	}))
+}
+
+func echoUDP(conn *net.UDPConn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		_, _ = conn.WriteToUDPAddrPort(buf[:n], from) // a lost answer is seen by the asker
+	}
+}
+
+func echoTCP(l *net.TCPListener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			buf := make([]byte, 64<<10)
+			for {
+				n, err := conn.Read(buf)
+				if err != nil {
+					return
+				}
+				if _, err := conn.Write(buf[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+// exact fails the test unless a load did all it should have done.
+func (s *stage) exact(result lab.Result, err error) {
+	s.t.Helper()
+	if err != nil || result.Errors > 0 {
+		s.t.Fatalf("load: %d done, %d errors: %v %v", result.Done, result.Errors, result.Last, err)
+	}
+}
+
+func (s *stage) udp(from *lab.Node, to netip.Addr, port uint16, n int) {
+	s.t.Helper()
+	s.exact(from.UDPEcho(s.ctx, netip.AddrPortFrom(to, port), n, 32))
+}
+
+func (s *stage) tcp(from *lab.Node, to netip.Addr, port uint16, n int) {
+	s.t.Helper()
+	s.exact(from.TCPEcho(s.ctx, netip.AddrPortFrom(to, port), n, 32))
+}
