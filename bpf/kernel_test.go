@@ -90,7 +90,7 @@ func TestSlotsAreClaimedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	const cpus, runs, rounds, held = 2, 20, 2000, 6
+	const cpus, runs, rounds, held = 2, 10, 20_000, 9
 	var all sync.WaitGroup
 	for cpu := range cpus {
 		all.Go(func() {
@@ -121,8 +121,9 @@ func TestSlotsAreClaimedOnce(t *testing.T) {
 	if completed+evicted != started {
 		t.Errorf("completed %d + evicted %d is not started %d", completed, evicted, started)
 	}
-	if evicted == 0 {
-		t.Error("nothing was evicted: the two CPUs never met, the test shows nothing")
+	// alone, a CPU finds its ninth journey without room in each round
+	if alone := uint64(cpus * runs * rounds); evicted <= alone {
+		t.Errorf("evicted %d, no more than %d: the two CPUs never met, the test shows nothing", evicted, alone)
 	}
 	t.Logf("%d started, %d evicted", started, evicted)
 }

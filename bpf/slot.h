@@ -163,7 +163,8 @@ static __noinline __u32 vt_stale(__u32 set)
 		struct vt_found here = { .index = set * VT_WAYS + way };
 
 		if ((VT_READ_ONCE(*vt_owner_of(here)) & VT_STATE_MASK) == VT_STATE_LIVE &&
-		    now - vt_slot_of(here)->start > VT_STALE_NS)
+		    /* signed: it may have begun after the clock was read */
+		    (__s64)(now - vt_slot_of(here)->start) > (__s64)VT_STALE_NS)
 			return here.index;
 	}
 	return ~0U;
@@ -184,6 +185,9 @@ static __always_inline struct vt_found vt_claim(__u64 key)
 		if (room.index == ~0U)
 			return none;
 		room.owner = VT_READ_ONCE(*vt_owner_of(room));
+		/* another CPU may have found it stale too */
+		if ((room.owner & VT_STATE_MASK) != VT_STATE_LIVE)
+			return none;
 	}
 	busy = key | ((room.owner + 8) & VT_GENERATION_MASK) | VT_STATE_BUSY;
 	if (__sync_val_compare_and_swap(vt_owner_of(room), room.owner, busy) != room.owner)

@@ -46,7 +46,7 @@ int test_observe(void *ctx)
 	return 0;
 }
 
-#define VT_HELD 6 /* journeys of one CPU at a time: two CPUs have more than a set has ways */
+#define VT_HELD 9 /* journeys of one CPU at a time: one more than a set has ways */
 
 struct race {
 	__u32 cpu;
