@@ -122,7 +122,6 @@ func (a Accounting) since(prev Accounting) Accounting {
 func (o Observer) since(prev Observer, now, before time.Duration) Observer {
 	d := o
 	d.Stamps = grown(o.Stamps, prev.Stamps)
-	d.Runs = grown(o.Runs, prev.Runs)
 	d.RecursionMisses = grown(o.RecursionMisses, prev.RecursionMisses)
 	d.RingLost = grown(o.RingLost, prev.RingLost)
 	d.Unpathed = grown(o.Unpathed, prev.Unpathed)

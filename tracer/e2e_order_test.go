@@ -1,6 +1,7 @@
 package tracer_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
@@ -22,7 +23,7 @@ func TestOrderOfHops(t *testing.T) {
 				s.exact(w.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 20, lab.LoadConfig{KeepAlive: true}))
 				s.udp(w.Client, w.Host.IP4, 7007, 20)
 				s.udp(w.Host, nginx.IP4, 7, 20)
-				s.udp(nginx.Node, w.Host.IP4, 9, 20)
+				s.udp(nginx.Node, netip.MustParseAddr("172.17.0.1"), 9, 20)
 				s.udp(nginx.Node, w.Client.IP4, 9, 20)
 				s.tcp(nginx.Node, w.Client.IP4, 9, 20)
 				s.tcp(nginx.Node, c2.IP4, 7, 20)

@@ -223,7 +223,6 @@ type Stamp struct {
 type Observer struct {
 	StampNs         map[string]float64 // median of the null hop, by hook type: tcx, netfilter, tracepoint
 	Stamps          uint64             // stamps taken
-	Runs            uint64             // runs of our programs that belong to no journey of a target, and those that do
 	CPUShare        float64            // of one CPU, 0 to 1: stamps per second times their cost
 	RecursionMisses uint64
 	RingLost        uint64 // journeys that could not be recorded

@@ -115,6 +115,17 @@ func (t tables) setPort(protocol string, port uint16, target int, published bool
 	}
 }
 
+// dropPort forgets one port, if it still is that target's.
+func (t tables) dropPort(protocol string, port uint16, target int) {
+	ports := t.mem.ports[0]
+	if protocol == "udp" {
+		ports = t.mem.ports[1]
+	}
+	if ports[port] == uint16(target+1) {
+		storePort(ports, port, 0)
+	}
+}
+
 // dropPorts forgets all ports of a target.
 func (t tables) dropPorts(target int) {
 	for protocol := range t.mem.ports {

@@ -177,7 +177,6 @@ type stamp struct {
 type observer struct {
 	StampNs         map[string]float64 `json:"stamp_ns"`
 	Stamps          uint64             `json:"stamps"`
-	Runs            uint64             `json:"runs"`
 	CPUShare        float64            `json:"cpu_share"`
 	RecursionMisses uint64             `json:"recursion_misses"`
 	RingLost        uint64             `json:"ring_lost"`
