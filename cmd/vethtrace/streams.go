@@ -51,7 +51,7 @@ func colored(stream any, never bool) bool {
 // logger writes messages for people on a terminal, for machines elsewhere.
 func logger(w io.Writer, stream any, level slog.Level, noColor bool) *slog.Logger {
 	if _, tty := terminal(stream); tty {
-		return slog.New(tint.NewHandler(w, &tint.Options{
+		return slog.New(tint.NewTextHandler(w, &tint.Options{
 			Level: level, TimeFormat: "15:04:05", NoColor: !colored(stream, noColor),
 		}))
 	}

@@ -103,6 +103,9 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 		if err != nil {
 			return err
 		}
+		if c.Netns == f.mapper.host {
+			return usagef("--netns %s: is the namespace that vethtrace runs in: name a process in it by --pid, or a container", path)
+		}
 		all = append(all, c)
 	}
 	if o.all {
