@@ -74,6 +74,7 @@ func newStage(t *testing.T, cfg lab.Config) *stage {
 			}
 		}
 	}
+	s.must(world.Host.Sysctl("net/ipv4/igmp_link_local_mcast_reports", "0")) // bridges join groups
 	for i, name := range names {
 		ports := cfg.Ports
 		if ports == nil {
@@ -100,7 +101,9 @@ func (s *stage) calm(nodes ...*lab.Node) {
 			s.must(node.NS.Do(func() error {
 				links, err := netlink.LinkList()
 				for _, l := range links {
-					err = errors.Join(err, node.Sysctl("net/"+family+"/neigh/"+l.Attrs().Name+"/delay_first_probe_time", "600"))
+					err = errors.Join(err,
+						node.Sysctl("net/"+family+"/neigh/"+l.Attrs().Name+"/delay_first_probe_time", "600"),
+						node.Sysctl("net/ipv6/conf/"+l.Attrs().Name+"/router_solicitations", "0"))
 				}
 				return err
 			}))
@@ -178,9 +181,13 @@ func (s *stage) count(ns *netns.NS) (c counters) {
 // settle waits until no container's devices count anything more.
 func (s *stage) settle() {
 	s.t.Helper()
+	quiet := 4
+	if s.world.Host.IP6.IsValid() {
+		quiet = 220 // multicast listeners report themselves twice within a second
+	}
 	var before []counters
 	same := 0
-	for deadline := time.Now().Add(10 * time.Second); same < 4; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); same < quiet; time.Sleep(5 * time.Millisecond) {
 		var now []counters
 		for _, c := range s.world.Containers {
 			now = append(now, s.count(c.NS))
@@ -282,18 +289,20 @@ func (s *stage) checkDevice(target tracer.Target, kernel counters) {
 // beforeDevice tells whether a packet was dropped on the far side of the target's device.
 func beforeDevice(d tracer.Drop) bool {
 	if d.Direction == tracer.Egress {
-		return d.Hop == "netfilter/output" || d.Hop == "netfilter/postrouting" && d.Reason == "target"
+		return strings.HasPrefix(d.Hop, "netfilter/output")
 	}
-	return slices.Contains([]string{"netfilter/prerouting", "netfilter/forward", "netfilter/postrouting", "netfilter/output", "routing"}, d.Hop) ||
-		strings.HasPrefix(d.Hop, "netfilter/") && !strings.HasPrefix(d.Hop, "netfilter/input")
+	hooks := []string{"routing", "netfilter/prerouting", "netfilter/forward", "netfilter/postrouting", "netfilter/output"}
+	return slices.ContainsFunc(hooks, func(hook string) bool { return strings.HasPrefix(d.Hop, hook) })
 }
 
 // touchesDevice tells whether a path leads through a device of the target:
 // docker-proxy's leg 1 and host mode do not.
 func touchesDevice(p tracer.Path) bool {
 	for _, hop := range p.Hops {
-		if hop.Side == tracer.SideTarget {
-			return true
+		for _, hook := range []string{hop.From, hop.To} {
+			if strings.HasPrefix(hook, "device/") || strings.HasPrefix(hook, "target/") {
+				return true
+			}
 		}
 	}
 	return false
