@@ -109,8 +109,12 @@ func (o Options) accounting(t tracer.Target) []string {
 			equals = ":"
 		}
 		parts := append(append(began(a), equals), ended(a)...)
-		for _, s := range skipped {
-			parts = append(parts, "("+Count(s.Count)+" skipped: "+Escape(s.Reason)+")")
+		if len(skipped) > 0 {
+			reasons := make([]string, len(skipped))
+			for i, s := range skipped {
+				reasons[i] = Count(s.Count) + " " + Escape(s.Reason)
+			}
+			parts = append(parts, "(skipped: "+strings.Join(reasons, ", ")+")")
 		}
 		first := fmt.Sprintf("%saccounting %-4s", indent, way(d))
 		lines = append(lines, paint(o.styles().dim, o.flow(first, indent+indent, " ", parts))...)
