@@ -68,6 +68,20 @@ func isLeg(p tracer.Path) bool {
 	return p.Peer == "proxy" && p.Direction == tracer.Ingress
 }
 
+// leg says between whom a path of docker-proxy's two connections goes.
+func leg(p tracer.Path) string {
+	switch {
+	case p.Direction == tracer.Ingress && entersTarget(p):
+		return "docker-proxy to container"
+	case p.Direction == tracer.Ingress:
+		return "client to docker-proxy"
+	case entersTarget(p):
+		return "container to docker-proxy"
+	default:
+		return "docker-proxy to client"
+	}
+}
+
 func entersTarget(p tracer.Path) bool {
 	return slices.ContainsFunc(p.Hops, func(h tracer.Hop) bool { return h.Side == tracer.SideTarget })
 }

@@ -336,3 +336,19 @@ func TestRawShowsNullHops(t *testing.T) {
 		t.Error("corrected must show ~0 and no null hop")
 	}
 }
+
+// The legs of docker-proxy are told apart both ways.
+func TestLeg(t *testing.T) {
+	t.Parallel()
+	through := []tracer.Hop{{Side: tracer.SideHost}, {Side: tracer.SideTarget}}
+	for want, p := range map[string]tracer.Path{
+		"client to docker-proxy":    {Direction: tracer.Ingress, Hops: through[:1]},
+		"docker-proxy to container": {Direction: tracer.Ingress, Hops: through},
+		"container to docker-proxy": {Direction: tracer.Egress, Hops: through},
+		"docker-proxy to client":    {Direction: tracer.Egress, Hops: through[:1]},
+	} {
+		if got := leg(p); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -151,10 +151,8 @@ func (o Options) heading(p tracer.Path, over time.Duration) []string {
 		way = "out to "
 	}
 	parts := []string{way + Escape(p.Peer), Escape(p.Family) + " " + Escape(p.Protocol)}
-	if isLeg(p) && entersTarget(p) {
-		parts = append(parts, "docker-proxy to container")
-	} else if isLeg(p) {
-		parts = append(parts, "client to docker-proxy")
+	if p.Peer == "proxy" {
+		parts = append(parts, leg(p))
 	}
 	if p.Flow == "new" {
 		parts = append(parts, "new flows")
