@@ -25,7 +25,7 @@ import (
 func TestDocker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	e := startEngine(ctx, t)
+	e := startEngine(ctx, t, lab.WireVeth)
 	docker := func(args ...string) {
 		t.Helper()
 		if out, err := e.Docker(ctx, args...); err != nil {
@@ -74,7 +74,7 @@ func TestDocker(t *testing.T) {
 func TestDockerAll(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	e := startEngine(ctx, t)
+	e := startEngine(ctx, t, lab.WireVeth)
 	docker := func(args ...string) {
 		t.Helper()
 		if out, err := e.Docker(ctx, args...); err != nil {
@@ -108,9 +108,9 @@ func TestDockerAll(t *testing.T) {
 	}
 }
 
-func startEngine(ctx context.Context, t *testing.T) *engine.Engine {
+func startEngine(ctx context.Context, t *testing.T, wire lab.WireKind) *engine.Engine {
 	t.Helper()
-	e, err := engine.Start(ctx, engine.Config{})
+	e, err := engine.Start(ctx, engine.Config{Wire: wire})
 	if err != nil {
 		t.Fatal(err)
 	}
