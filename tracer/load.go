@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"strconv"
@@ -107,11 +108,16 @@ func load(cfg Config, f facts) (*kernel, error) {
 			delete(spec.Programs, name)
 		}
 	}
+	variables := maps.Clone(spec.Variables)
+	// the library would map .bss for its variables until the garbage collector comes by: longer than to Close
+	maps.DeleteFunc(spec.Variables, func(_ string, v *ebpf.VariableSpec) bool { return v.SectionName == ".bss" })
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, loadError(err)
 	}
-	k := &kernel{programs: coll.Programs, bss: coll.Maps[".bss"]}
+	spec.Variables = variables
+	defer coll.Close() // what is not taken over: .rodata, which the programs hold
+	k := &kernel{programs: coll.Programs, bss: coll.DetachMap(".bss")}
 	coll.Programs = nil // ours now: they live as long as their links
 	if err := coll.Assign(&k.maps); err != nil {
 		return nil, errors.Join(fmt.Errorf("find the maps: %w", err), k.close())

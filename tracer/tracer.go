@@ -75,11 +75,14 @@ func Open(ctx context.Context, cfg Config, specs ...TargetSpec) (*Tracer, error)
 
 func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	targets := make([]*target, 0, len(specs))
+	t.targets = make([]*target, t.cfg.Capacity)
 	for _, spec := range specs {
 		target, err := newTarget(t.host, spec)
 		if err != nil {
 			return err
 		}
+		target.number = len(targets)
+		t.targets[target.number] = target // from here on Close closes its namespace
 		targets = append(targets, target)
 	}
 	view, err := topology.Read(t.host)
@@ -91,15 +94,10 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 		return err
 	}
 	t.tables = tables{t.kernel.mem}
-	t.targets = make([]*target, t.cfg.Capacity)
 	t.seen = newCollection(t.kernel)
 	t.windows = newWindows(t)
 	for _, port := range t.cfg.Ports {
 		t.tables.setFilter(port)
-	}
-	for number, target := range targets {
-		target.number = number
-		t.targets[number] = target
 	}
 	if err := t.attachAll(view, targets); err != nil {
 		return err
