@@ -62,34 +62,42 @@ type HookSpec struct {
 }
 
 // Hooks returns THE table of hooks: what is attached, where, when and why. It
-// drives attaching, documentation and tests.
+// drives attaching, documentation and tests. Rows that start journeys come
+// last: they are attached when all others stand.
 func Hooks() []HookSpec {
-	all := []Detail{DetailDevices, DetailHooks, DetailTables}
-	fine := []Detail{DetailHooks, DetailTables}
-	tcx := func(program string, scope Scope, egress bool, is, borders string) HookSpec {
-		return HookSpec{
-			Program: program, Provider: ProviderTCX, Scope: scope, Egress: egress, Details: all,
-			Bridge: scope != ScopeLoopback, HostMode: scope == ScopeUplink || scope == ScopeLoopback,
-			Duty: DutyAlways, Is: is, Borders: borders,
-		}
+	return slices.Concat(deviceHooks(), netfilterHooks(), tracepointHooks(), startHooks())
+}
+
+func anyDetail() []Detail  { return []Detail{DetailDevices, DetailHooks, DetailTables} }
+func fineDetail() []Detail { return []Detail{DetailHooks, DetailTables} }
+
+func tcx(program string, scope Scope, egress bool, is, borders string) HookSpec {
+	return HookSpec{
+		Program: program, Provider: ProviderTCX, Scope: scope, Egress: egress, Details: anyDetail(),
+		Bridge: scope != ScopeLoopback, HostMode: scope == ScopeUplink || scope == ScopeLoopback,
+		Duty: DutyAlways, Is: is, Borders: borders,
 	}
-	nf := func(program string, scope Scope, point journey.Point, border int, details []Detail, is, borders string) HookSpec {
-		return HookSpec{
-			Program: program, Provider: ProviderNetfilter, Scope: scope, Point: point, Border: border,
-			Details: details, Bridge: true, HostMode: scope == ScopeHost && point != journey.Forward,
-			Duty: DutyAlways, Is: is, Borders: borders,
-		}
+}
+
+func nf(program string, scope Scope, point journey.Point, border int, details []Detail, is, borders string) HookSpec {
+	return HookSpec{
+		Program: program, Provider: ProviderNetfilter, Scope: scope, Point: point, Border: border,
+		Details: details, Bridge: true, HostMode: scope == ScopeHost && point != journey.Forward,
+		Duty: DutyAlways, Is: is, Borders: borders,
 	}
-	tp := func(program string, details []Detail, duty Duty, is, borders string) HookSpec {
-		return HookSpec{
-			Program: program, Provider: ProviderTracepoint, Scope: ScopeMachine, Details: details,
-			Bridge: true, HostMode: program != "vt_netif_rx", Duty: duty, Is: is, Borders: borders,
-		}
+}
+
+func tp(program string, details []Detail, duty Duty, is, borders string) HookSpec {
+	return HookSpec{
+		Program: program, Provider: ProviderTracepoint, Scope: ScopeMachine, Details: details,
+		Bridge: true, HostMode: program != "vt_netif_rx", Duty: duty, Is: is, Borders: borders,
 	}
-	loopback := func(h HookSpec) HookSpec { h.Duty = DutySockets; return h }
-	windows := func(h HookSpec) HookSpec { h.Duty = DutyWindows; return h }
-	hostOnly := func(h HookSpec) HookSpec { h.Bridge = false; h.HostMode = true; return h }
-	last := journey.LastBorder
+}
+
+func onDuty(duty Duty, h HookSpec) HookSpec { h.Duty = duty; return h }
+func hostModeOnly(h HookSpec) HookSpec      { h.Bridge, h.HostMode = false, true; return h }
+
+func deviceHooks() []HookSpec {
 	return []HookSpec{
 		tcx("vt_port_egress", ScopePort, true, "border", "the bridge and the veth, towards the target"),
 		tcx("vt_port_ingress", ScopePort, false, "border", "the softirq queue and the bridge, from the target"),
@@ -99,34 +107,49 @@ func Hooks() []HookSpec {
 		tcx("vt_bridge_egress", ScopeBridge, true, "border", "the host's stack and the bridge, towards the target"),
 		tcx("vt_bridge_ingress", ScopeBridge, false, "border", "the bridge and the host's stack, from the target"),
 		tcx("vt_uplink_egress", ScopeUplink, true, "border, and the end", "the host's stack and the uplink's queue"),
-		loopback(tcx("vt_loopback_egress", ScopeLoopback, true, "border", "the host's stack and lo")),
-		loopback(tcx("vt_loopback_ingress", ScopeLoopback, false, "border", "lo and the host's stack")),
-
-		nf("vt_border_last", ScopeHost, journey.PreRouting, last, fine, "border", "PRE_ROUTING (conntrack, DNAT) and routing; for bridged packets the rest of the bridge"),
-		nf("vt_border_0", ScopeHost, journey.Forward, 0, fine, "border", "routing and FORWARD"),
-		nf("vt_border_last", ScopeHost, journey.Forward, last, fine, "border", "FORWARD and POST_ROUTING: nothing lies between them"),
-		nf("vt_border_last", ScopeHost, journey.LocalOut, last, fine, "border", "LOCAL_OUT and POST_ROUTING"),
-		nf("vt_local_in", ScopeHost, journey.LocalIn, last, all, "end", "LOCAL_IN and the transport layer of the host"),
-		nf("vt_local_in", ScopeTarget, journey.LocalIn, last, fine, "end", "LOCAL_IN and the transport layer of the target"),
-		windows(nf("vt_null_netfilter", ScopeTarget, journey.LocalOut, 1, all, "null hop of netfilter", "two programs, right behind the start at LOCAL_OUT")),
-		hostOnly(windows(nf("vt_null_netfilter", ScopeHost, journey.LocalOut, 1, all, "null hop of netfilter", "the same in the host's namespace"))),
-
-		tp("vt_netif_rx", fine, DutyAlways, "border", "the veth's crossing and the softirq queue"),
-		tp("vt_gro_receive", fine, DutyNAPI, "border", "the softirq (NAPI) and generic receive offload"),
-		tp("vt_start_xmit", all, DutyQueue, "end", "the uplink's queue and its driver"),
-		tp("vt_kfree_skb", all, DutyAlways, "end: dropped", "any hop and nothing"),
-		tp("vt_sock_state", all, DutySockets, "whose a socket is", "-"),
-		tp("vt_null_tracepoint", fine, DutyWindows, "null hop of tracepoints", "two programs, right behind netif_rx"),
-		tp("vt_data_ready", all, DutyWindows, "behind the end", "the transport layer and the socket"),
-		tp("vt_copy_datagram", all, DutyWindows, "behind the end", "the socket and its reader (TCP)"),
-		tp("vt_recv_length", all, DutyWindows, "behind the end", "the socket and its reader (UDP)"),
-
-		nf("vt_local_out", ScopeTarget, journey.LocalOut, 0, fine, "start", "the target's transport layer and LOCAL_OUT"),
-		nf("vt_local_out", ScopeHost, journey.LocalOut, 0, all, "start", "the host's transport layer and LOCAL_OUT"),
-		tcx("vt_uplink_ingress", ScopeUplink, false, "start", "the uplink's driver and the host's stack"),
-		hostOnly(tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress")),
+		onDuty(DutySockets, tcx("vt_loopback_egress", ScopeLoopback, true, "border", "the host's stack and lo")),
+		onDuty(DutySockets, tcx("vt_loopback_ingress", ScopeLoopback, false, "border", "lo and the host's stack")),
 	}
 }
+
+func netfilterHooks() []HookSpec {
+	return []HookSpec{
+		nf("vt_border_last", ScopeHost, journey.PreRouting, journey.LastBorder, fineDetail(), "border", "PRE_ROUTING (conntrack, DNAT) and routing; for bridged packets the rest of the bridge"),
+		nf("vt_border_0", ScopeHost, journey.Forward, 0, fineDetail(), "border", "routing and FORWARD"),
+		nf("vt_border_last", ScopeHost, journey.Forward, journey.LastBorder, fineDetail(), "border", "FORWARD and POST_ROUTING: nothing lies between them"),
+		nf("vt_border_last", ScopeHost, journey.LocalOut, journey.LastBorder, fineDetail(), "border", "LOCAL_OUT and POST_ROUTING"),
+		nf("vt_local_in", ScopeHost, journey.LocalIn, journey.LastBorder, anyDetail(), "end", "LOCAL_IN and the transport layer of the host"),
+		nf("vt_local_in", ScopeTarget, journey.LocalIn, journey.LastBorder, fineDetail(), "end", "LOCAL_IN and the transport layer of the target"),
+		onDuty(DutyWindows, nf("vt_null_netfilter", ScopeTarget, journey.LocalOut, 1, anyDetail(), "null hop of netfilter", "two programs, right behind the start at LOCAL_OUT")),
+		hostModeOnly(onDuty(DutyWindows, nf("vt_null_netfilter", ScopeHost, journey.LocalOut, 1, anyDetail(), "null hop of netfilter", "the same in the host's namespace"))),
+	}
+}
+
+func tracepointHooks() []HookSpec {
+	return []HookSpec{
+		tp("vt_netif_rx", fineDetail(), DutyAlways, "border", "the veth's crossing and the softirq queue"),
+		tp("vt_gro_receive", fineDetail(), DutyNAPI, "border", "the softirq (NAPI) and generic receive offload"),
+		tp("vt_start_xmit", anyDetail(), DutyQueue, "end", "the uplink's queue and its driver"),
+		tp("vt_kfree_skb", anyDetail(), DutyAlways, "end: dropped", "any hop and nothing"),
+		tp("vt_sock_state", anyDetail(), DutySockets, "whose a socket is", "-"),
+		tp("vt_null_tracepoint", fineDetail(), DutyWindows, "null hop of tracepoints", "two programs, right behind netif_rx"),
+		tp("vt_data_ready", anyDetail(), DutyWindows, "behind the end", "the transport layer and the socket"),
+		tp("vt_copy_datagram", anyDetail(), DutyWindows, "behind the end", "the socket and its reader (TCP)"),
+		tp("vt_recv_length", anyDetail(), DutyWindows, "behind the end", "the socket and its reader (UDP)"),
+	}
+}
+
+func startHooks() []HookSpec {
+	return []HookSpec{
+		nf("vt_local_out", ScopeTarget, journey.LocalOut, 0, fineDetail(), "start", "the target's transport layer and LOCAL_OUT"),
+		nf("vt_local_out", ScopeHost, journey.LocalOut, 0, anyDetail(), "start", "the host's transport layer and LOCAL_OUT"),
+		tcx("vt_uplink_ingress", ScopeUplink, false, "start", "the uplink's driver and the host's stack"),
+		hostModeOnly(tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress")),
+	}
+}
+
+// in tells whether the hook is needed for such targets.
+func (h HookSpec) in(bridge, hostMode bool) bool { return h.Bridge && bridge || h.HostMode && hostMode }
 
 // wants tells whether a detail has this hook.
 func (h HookSpec) wants(detail Detail) bool { return slices.Contains(h.Details, detail) }

@@ -60,9 +60,13 @@ type kernel struct {
 	reasons  map[uint32]string // of drops, as this kernel numbers them
 }
 
-// blocksPerTarget is how many histograms a target may have: a dozen paths of a
-// dozen hops. Paths that find none are counted, not measured.
-const blocksPerTarget = 192
+// Targets share the histograms: each has room for half a dozen paths of eight
+// hops, and all together for more where one of them has many. Paths that find
+// none are counted, not measured.
+const (
+	blocksPerTarget = 48
+	blocksShared    = 1024
+)
 
 // sizes of the maps for so many targets on so many CPUs.
 type sizes struct {
@@ -73,14 +77,14 @@ type sizes struct {
 // blocks, and on a machine with many CPUs these share copies of them.
 func sizesFor(targets, cpus int) sizes {
 	shards := 1 << bits.Len(uint(min(cpus, 4)-1))
-	blocks := targets * blocksPerTarget
+	blocks := blocksShared + targets*blocksPerTarget
 	if most := (96 << 20) / 1824 / shards; blocks > most {
 		blocks = most
 	}
 	return sizes{
 		shards:   shards,
 		paths:    max(256, min(8192, 1<<bits.Len(uint(targets*32-1)))),
-		blocks:   max(1024, blocks),
+		blocks:   blocks,
 		accounts: targets * 2,
 		waiting:  targets * 3,
 	}

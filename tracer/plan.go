@@ -13,24 +13,11 @@ import (
 // find gathers what loading depends on.
 func (t *Tracer) find(view topology.Namespace, targets []*target) facts {
 	f := facts{hostNetns: t.host.Inode(), programs: map[string]bool{}}
-	bridge := t.cfg.Follow
-	f.hostMode = t.cfg.Follow
-	f.sockets = t.cfg.Follow
-	for _, target := range targets {
-		if target.hostMode {
-			f.hostMode, f.sockets = true, true
-			f.cgroup = target.spec.Cgroup.Controller
-		} else {
-			bridge = true
-		}
-		f.sockets = f.sockets || len(target.spec.Proxies) > 0
-		for _, i := range target.wiring.Interfaces {
-			f.napi = f.napi || i.Dev.NAPI() || i.Peer != nil && i.Peer.NAPI()
-		}
-	}
 	if t.cfg.Follow {
-		f.cgroup = t.cfg.Controller
-		f.napi = true
+		f.bridge, f.hostMode, f.sockets, f.napi, f.cgroup = true, true, true, true, t.cfg.Controller
+	}
+	for _, target := range targets {
+		f.add(target)
 	}
 	for _, uplink := range topology.Uplinks(view, tracedLinks(targets)...) {
 		f.queue = f.queue || queues(uplink)
@@ -39,12 +26,27 @@ func (t *Tracer) find(view topology.Namespace, targets []*target) facts {
 		f.programs[borderProgram(border)] = t.cfg.Detail == DetailTables
 	}
 	for _, h := range Hooks() {
-		if h.wants(t.cfg.Detail) && (h.Bridge && bridge || h.HostMode && f.hostMode) && f.has(h.Duty) {
+		if h.wants(t.cfg.Detail) && h.in(f.bridge, f.hostMode) && f.has(h.Duty) {
 			f.programs[h.Program] = true
 		}
 	}
-	f.bridge = bridge
 	return f
+}
+
+// add takes in what one more target needs.
+func (f *facts) add(target *target) {
+	f.sockets = f.sockets || target.hostMode || len(target.spec.Proxies) > 0
+	if target.hostMode {
+		f.hostMode = true
+		if f.cgroup == "" {
+			f.cgroup = target.spec.Cgroup.Controller
+		}
+		return
+	}
+	f.bridge = true
+	for _, i := range target.wiring.Interfaces {
+		f.napi = f.napi || i.Dev.NAPI() || i.Peer != nil && i.Peer.NAPI()
+	}
 }
 
 func tracedLinks(targets []*target) []int {
@@ -125,7 +127,7 @@ func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
 		if h.Duty == DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
 			continue
 		}
-		if !(h.Bridge && t.facts.bridge || h.HostMode && t.facts.hostMode) || !t.facts.has(h.Duty) {
+		if !h.in(t.facts.bridge, t.facts.hostMode) || !t.facts.has(h.Duty) {
 			continue
 		}
 		for _, scope := range scopes {

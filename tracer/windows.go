@@ -100,7 +100,7 @@ func (w *windows) rows() []HookSpec {
 		if h.Duty != DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
 			continue
 		}
-		if h.Bridge && t.facts.bridge || h.HostMode && t.facts.hostMode {
+		if h.in(t.facts.bridge, t.facts.hostMode) {
 			rows = append(rows, h)
 		}
 	}

@@ -11,7 +11,9 @@ type Definition struct {
 
 // Definitions returns all hops that Hops can name, in the order in which a
 // packet from the wire to a container and back meets them.
-func Definitions() []Definition {
+func Definitions() []Definition { return append(throughHost(), toTarget()...) }
+
+func throughHost() []Definition {
 	return []Definition{
 		{
 			"uplink", "uplink/ingress", "host/prerouting/first (detail tables)",
@@ -46,6 +48,11 @@ func Definitions() []Definition {
 			"forwarding", "uplink/ingress, bridge/ingress", "bridge/egress, uplink/egress",
 			"routing and all of the host's netfilter hooks in one", "detail devices",
 		},
+	}
+}
+
+func toTarget() []Definition {
+	return []Definition{
 		{
 			"bridge", "bridge/egress, port/ingress, prerouting/last", "port/egress, bridge/ingress, prerouting/first",
 			"the bridge: forwarding database, port checks, flooding; without the netfilter hooks that it calls where those are stamped", "through the bridge",

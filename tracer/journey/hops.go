@@ -105,35 +105,38 @@ func nameToNetfilter(from Hook, target bool, point Point, border int, inside boo
 
 // nameToDevice names a hop that ends at a device or a tracepoint.
 func nameToDevice(from, to Hook) string {
-	_, point, border, fromNetfilter := from.AsNetfilter()
 	switch to {
-	case NetifRx:
+	case NetifRx, LoopbackIngress:
 		if from == LoopbackEgress {
 			return "loopback"
 		}
-		return "veth"
+		if to == NetifRx {
+			return "veth"
+		}
+		return "softirq"
 	case GROReceive:
 		return "softirq"
 	case StartXmit:
 		return "qdisc"
-	case LoopbackIngress:
-		if from == LoopbackEgress {
-			return "loopback"
-		}
-		return "softirq"
 	case PortIngress, DeviceIngress:
 		return nameToReceiver(from)
 	case BridgeIngress:
 		return "bridge"
-	case PortEgress:
-		if !fromNetfilter || point == PostRouting {
-			return "bridge"
-		}
+	}
+	return nameToSender(from, to)
+}
+
+// nameToSender names a hop that ends at the egress of a device.
+func nameToSender(from, to Hook) string {
+	_, point, border, fromNetfilter := from.AsNetfilter()
+	if to == PortEgress && (!fromNetfilter || point == PostRouting) {
+		return "bridge"
 	}
 	if fromNetfilter {
 		return nameLeaving(point, border)
 	}
-	if from == UplinkIngress || from == BridgeIngress || from == PortIngress || from == DeviceIngress {
+	switch from {
+	case UplinkIngress, BridgeIngress, PortIngress, DeviceIngress:
 		return "forwarding" // detail devices: routing and all of netfilter in one
 	}
 	return "device" // one device upon another: macvlan, VLAN
