@@ -46,7 +46,7 @@ func parseMounts(r io.Reader) ([]mount, error) {
 		switch kind[0] {
 		case "cgroup2":
 		case "cgroup":
-			m.controllers = strings.Split(kind[2], ",")
+			m.controllers = strings.Split(strings.TrimPrefix(kind[2], "rw,"), ",")
 		default:
 			continue
 		}

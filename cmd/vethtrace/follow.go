@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
@@ -18,7 +19,11 @@ import (
 type adder interface {
 	Add(spec tracer.TargetSpec) error
 	Remove(idOrName string) error
+	SetListeners(idOrName string, listeners []tracer.Listener) error
 }
+
+// listenersPause is how often the ports of host-mode targets are looked at.
+const listenersPause = time.Second
 
 // follower keeps the tracer's targets equal to what runs. One goroutine owns it.
 type follower struct {
@@ -28,6 +33,7 @@ type follower struct {
 	engine bool            // one tells what starts
 	names  map[string]bool // of the containers asked for
 	live   map[string]member
+	ports  map[string][]tracer.Listener // of host-mode targets, as told to the tracer
 	ends   chan instance
 	log    *slog.Logger
 }
@@ -43,7 +49,7 @@ type instance struct {
 func (f *found) attend(ctx context.Context, t adder) <-chan struct{} {
 	w := &follower{
 		tracer: t, mapper: f.mapper, all: f.all, engine: f.engine != nil, names: map[string]bool{},
-		live: map[string]member{}, ends: make(chan instance), log: f.log,
+		live: map[string]member{}, ports: map[string][]tracer.Listener{}, ends: make(chan instance), log: f.log,
 	}
 	f.follower = w
 	for _, m := range f.members {
@@ -94,6 +100,8 @@ func (w *follower) addRunning(ctx context.Context, engine *container.Docker) {
 }
 
 func (w *follower) run(ctx context.Context, events <-chan container.Event, over chan<- struct{}) {
+	look := time.NewTicker(listenersPause)
+	defer look.Stop()
 	for {
 		if len(w.live) == 0 && !w.engine {
 			close(over)
@@ -112,7 +120,26 @@ func (w *follower) run(ctx context.Context, events <-chan container.Event, over 
 			if m, ok := w.live[i.key]; ok && m.PID == i.pid {
 				w.remove(m)
 			}
+		case <-look.C:
+			w.listen()
 		}
+	}
+}
+
+// listen tells the tracer which ports host-mode targets listen on now.
+func (w *follower) listen() {
+	for key, m := range w.live {
+		if m.Netns != w.mapper.host {
+			continue
+		}
+		now, err := listeners(m.Container)
+		if err != nil || slices.Equal(now, w.ports[key]) {
+			continue // it is about to end, or nothing has changed
+		}
+		if err := w.tracer.SetListeners(key, now); err != nil {
+			w.log.Warn("new connections to the target's new ports are not all seen", "name", m.Name, "error", err)
+		}
+		w.ports[key] = now
 	}
 }
 
@@ -195,6 +222,7 @@ func (w *follower) began(ctx context.Context, m member) {
 // remove lets go of a target's namespace.
 func (w *follower) remove(m member) {
 	delete(w.live, m.key())
+	delete(w.ports, m.key())
 	if err := w.tracer.Remove(m.key()); err != nil {
 		w.log.Warn("some of what was attached to an ended target stays until vethtrace ends", "name", m.Name, "error", err)
 		return

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -62,17 +63,25 @@ func (m mapper) hostMode(c member, spec *tracer.TargetSpec) error {
 	if c.ID != "" {
 		spec.Cgroup = groupOf(c.CgroupPaths, m.mounts)
 	}
-	sockets, err := container.Sockets(c.Container)
+	var err error
+	spec.Listeners, err = listeners(c.Container)
+	return err
+}
+
+// listeners are the ports that a container listens on, each once, in order.
+func listeners(c container.Container) ([]tracer.Listener, error) {
+	sockets, err := container.Sockets(c)
 	if err != nil {
-		return fmt.Errorf("find its sockets: %w", err)
+		return nil, fmt.Errorf("find its sockets: %w", err)
 	}
+	found := make([]tracer.Listener, 0, len(sockets))
 	for _, s := range sockets {
-		listener := tracer.Listener{Protocol: s.Protocol, Port: s.Port}
-		if !slices.Contains(spec.Listeners, listener) {
-			spec.Listeners = append(spec.Listeners, listener)
-		}
+		found = append(found, tracer.Listener{Protocol: s.Protocol, Port: s.Port})
 	}
-	return nil
+	slices.SortFunc(found, func(a, b tracer.Listener) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
+	return slices.Compact(found), nil
 }
 
 // proxies are the docker-proxy processes that serve one of its addresses.
