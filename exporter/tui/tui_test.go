@@ -201,7 +201,7 @@ func TestQuitting(t *testing.T) {
 }
 
 // terminal runs the view with keys on a pipe and returns what it wrote.
-func terminal(t *testing.T, ctx context.Context, updates <-chan Update, keys io.Reader) string {
+func terminal(ctx context.Context, t *testing.T, updates <-chan Update, keys io.Reader) string {
 	t.Helper()
 	var out bytes.Buffer
 	done := make(chan error, 1)
@@ -227,13 +227,13 @@ func TestRunEnds(t *testing.T) {
 
 	ended, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	terminal(t, ended, open, never)
+	terminal(ended, t, open, never)
 
-	terminal(t, t.Context(), open, strings.NewReader("q"))
+	terminal(t.Context(), t, open, strings.NewReader("q"))
 
 	shut := make(chan Update)
 	close(shut)
-	terminal(t, t.Context(), shut, never)
+	terminal(t.Context(), t, shut, never)
 
 	if err := Run(t.Context(), Config{}); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("without updates: %v", err)

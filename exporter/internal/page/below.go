@@ -133,7 +133,7 @@ func (o Options) accounting(t tracer.Target) []string {
 		first := fmt.Sprintf("%saccounting %-4s", indent, way(d))
 		lines = append(lines, paint(o.styles().dim, o.flow(first, indent+indent, " ", parts))...)
 		if off := a.Balance(); off != 0 && !o.Live {
-			lines = append(lines, o.prose(indent, indent, fmt.Sprintf(
+			lines = append(lines, o.prose(indent, fmt.Sprintf(
 				"!!! accounting %s does not add up: %s", way(d), imbalance(off)), o.styles().alarm)...)
 		}
 	}
@@ -200,7 +200,7 @@ func Title(s tracer.Snapshot, o Options) []string {
 func Notes(s tracer.Snapshot, o Options) []string {
 	var lines []string
 	for _, n := range s.Notes {
-		lines = append(lines, o.prose("note: ", indent, Escape(n), o.styles().warn)...)
+		lines = append(lines, o.prose("note: ", Escape(n), o.styles().warn)...)
 	}
 	return lines
 }
@@ -236,7 +236,7 @@ func Cost(s tracer.Snapshot, o Options) []string {
 		{ob.Unpathed, "completed journeys are counted, but in no table: too many different paths"},
 	} {
 		if m.n > 0 {
-			lines = append(lines, o.prose("!!! ", indent, Count(m.n)+" "+m.text, o.styles().alarm)...)
+			lines = append(lines, o.prose("!!! ", Count(m.n)+" "+m.text, o.styles().alarm)...)
 		}
 	}
 	return lines

@@ -84,9 +84,9 @@ func paint(style lipgloss.Style, lines []string) []string {
 	return lines
 }
 
-// prose flows words.
-func (o Options) prose(first, hang, text string, style lipgloss.Style) []string {
-	return paint(style, o.flow(first, hang, " ", strings.Fields(text)))
+// prose flows words behind first; further lines are indented.
+func (o Options) prose(first, text string, style lipgloss.Style) []string {
+	return paint(style, o.flow(first, indent, " ", strings.Fields(text)))
 }
 
 // cut shortens a line without styles to the limit.

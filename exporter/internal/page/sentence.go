@@ -69,7 +69,7 @@ func (o Options) middle(l tracer.Latency) string {
 
 // Words are the lines of a target's sentence.
 func Words(t tracer.Target, o Options) []string {
-	return o.prose(indent, indent, Sentence(t, o), o.styles().bold)
+	return o.prose(indent, Sentence(t, o), o.styles().bold)
 }
 
 // typical is "21 µs (p99 64 µs)" for a direction, and a word on it where it

@@ -107,8 +107,8 @@ func (m maker) ns(median float64) uint64 {
 	return uint64(max(v, 1))
 }
 
-func (m maker) latency(median float64, null tracer.Null, n int) tracer.Latency {
-	l := tracer.Latency{Null: null}
+func (m maker) latency(median float64, n int) tracer.Latency {
+	var l tracer.Latency
 	for range n {
 		l.Hist.Add(m.ns(median))
 	}
@@ -191,8 +191,8 @@ func (m maker) nginx() tracer.Target {
 			m.path(kind{"c0ffee", "ipv6", "udp", tracer.Ingress, "container:redis", "established", 320, 0.8}, ingress()[7:]),
 		},
 		Waiting: tracer.Waiting{
-			Transport: m.latency(900, tracer.Null{}, 18000),
-			Reader:    m.latency(1.8e6, tracer.Null{}, 16900), Share: 0.94,
+			Transport: m.latency(900, 18000),
+			Reader:    m.latency(1.8e6, 16900), Share: 0.94,
 		},
 		Drops: []tracer.Drop{
 			{Direction: tracer.Ingress, Hop: "netfilter/forward", Reason: "NETFILTER_DROP", Count: 37},
@@ -217,8 +217,8 @@ func (m maker) hostMode() tracer.Target {
 			m.path(kind{"e2e2e2", "ipv4", "tcp", tracer.Egress, "uplink", "established", 14871, 1}, hostOut()),
 		},
 		Waiting: tracer.Waiting{
-			Transport: m.latency(880, tracer.Null{}, 15000),
-			Reader:    m.latency(1.7e6, tracer.Null{}, 14950), Share: 0.997,
+			Transport: m.latency(880, 15000),
+			Reader:    m.latency(1.7e6, 14950), Share: 0.997,
 		},
 	}
 	t.Accounting[tracer.Ingress] = tracer.Accounting{Started: 15002, Completed: 15002}
@@ -238,7 +238,7 @@ func (m maker) proxied() tracer.Target {
 		Paths: []tracer.Path{in, m.path(kind{
 			"f00d00", "ipv4", "tcp", tracer.Ingress, "proxy", "established", 310, 1.1,
 		}, hostIn())},
-		Proxied: &tracer.Proxied{PID: 1688, Proxy: m.latency(42000, tracer.Null{}, 300)},
+		Proxied: &tracer.Proxied{PID: 1688, Proxy: m.latency(42000, 300)},
 	}
 	t.Accounting[tracer.Ingress] = tracer.Accounting{Started: 910, Completed: 910}
 	return t
