@@ -278,9 +278,10 @@ func TestRemoveUnderTraffic(t *testing.T) {
 		load.Wait()
 		s.settle()
 		s.must(s.tracer.Stop())
-		for _, target := range s.snapshot().Targets {
+		snapshot := s.snapshot()
+		for _, target := range snapshot.Targets {
 			for d, a := range target.Accounting {
-				if a.Balance() != 0 || a.Started == 0 || a.Evicted > 0 {
+				if a.Balance() != 0 || a.Started == 0 || a.Evicted+a.Expired > 0 {
 					t.Errorf("%s gone=%v %v: %d unaccounted: %+v", target.Name, target.Gone, tracer.Direction(d), a.Balance(), a)
 				}
 			}

@@ -76,7 +76,7 @@ func (f facts) has(duty Duty) bool {
 
 // attachAll attaches what new targets need: their own hooks, and what the host
 // does not have yet. Hooks that start journeys come last in the table, and
-// nothing starts before the target's addresses are announced.
+// nothing starts, here or at a device, before the target is announced.
 func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 	for _, link := range view.Links {
 		t.hostNames[link.Index] = link.Name
@@ -88,9 +88,6 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 		return err
 	}
 	for _, target := range targets {
-		if err := target.announceDevices(t.host, t.tables); err != nil {
-			return err
-		}
 		if target.hostMode {
 			continue // its hooks are the host's
 		}
@@ -113,7 +110,7 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 		return err
 	}
 	for _, target := range targets {
-		if err := target.announce(t.tables); err != nil {
+		if err := target.announce(t.host, t.tables); err != nil {
 			return err
 		}
 	}

@@ -127,13 +127,18 @@ func (t *target) addresses() []netip.Addr {
 	return addrs
 }
 
-// announce makes the target known to the programs: from now on its packets start journeys.
-func (t *target) announce(to tables) error {
+// announce makes the target known to the programs: from now on its packets
+// start journeys, so all that ends them is attached before. Its devices come
+// before its addresses: they end what its addresses start.
+func (t *target) announce(host *netns.NS, to tables) error {
 	inode := t.ns.Inode()
 	if !t.hostMode {
 		if err := to.setDevice(inode, 0, t.number, bpf.KernelVtRoleVT_ROLE_NETNS); err != nil {
 			return err
 		}
+	}
+	if err := t.announceDevices(host, to); err != nil {
+		return err
 	}
 	for _, addr := range t.addresses() {
 		if err := to.setAddress(addr, uint32(t.number+1)); err != nil {
@@ -153,7 +158,7 @@ func (t *target) announce(to tables) error {
 	return nil
 }
 
-// announceDevices makes its devices known, before anything is attached to them.
+// announceDevices makes its devices known: packets that have no journey yet start one there.
 func (t *target) announceDevices(host *netns.NS, to tables) error {
 	if t.hostMode {
 		return nil

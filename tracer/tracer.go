@@ -179,12 +179,14 @@ func (t *Tracer) remove(target *target) error {
 	target.withdraw(t.tables)
 	err := errors.Join(t.windows.leave(target), target.links.close(), t.writeGroups())
 	t.kernel.mem.eachLive(func(slot int, numbers [2]uint16) {
-		of := [2]bool{int(numbers[0]) == target.number+1, int(numbers[1]) == target.number+1}
-		if (of[0] || of[1]) && t.kernel.mem.cut(slot) {
-			for direction := range of {
-				if of[direction] {
-					target.cut[direction]++
-				}
+		mine := int(numbers[0]) == target.number+1 || int(numbers[1]) == target.number+1
+		if !mine || !t.kernel.mem.cut(slot) {
+			return
+		}
+		for direction, number := range numbers {
+			// a journey between two targets is cut for both
+			if of := t.byNumber(int(number)-1, target); of != nil {
+				of.cut[direction]++
 			}
 		}
 	})
@@ -192,6 +194,17 @@ func (t *Tracer) remove(target *target) error {
 	target.gone = true
 	t.removed = append(t.removed, target)
 	return errors.Join(err, target.ns.Close())
+}
+
+// byNumber is the target with that number; going has left the list already.
+func (t *Tracer) byNumber(number int, going *target) *target {
+	switch {
+	case number < 0 || number >= len(t.targets):
+		return nil
+	case number == going.number:
+		return going
+	}
+	return t.targets[number]
 }
 
 // keep saves what was seen of a target before its number is used again.
