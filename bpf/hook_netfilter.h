@@ -170,8 +170,13 @@ static __always_inline void vt_host_out(struct sk_buff *skb, const struct vt_pac
 	if (!origin->target[VT_INGRESS] && !origin->target[VT_EGRESS])
 		return;
 	origin->peer[VT_INGRESS] = VT_PEER_HOST;
-	if (sender & VT_PORT_PUBLISHED)
+	if (sender & VT_PORT_PUBLISHED) {
 		origin->peer[VT_EGRESS] = VT_PEER_PROXY;
+	} else if (origin->target[VT_INGRESS] && sender) {
+		/* from one target to another, as vt_join() has it */
+		origin->peer[VT_INGRESS] = VT_PEER_TARGET + origin->target[VT_EGRESS] - 1;
+		origin->peer[VT_EGRESS] = VT_PEER_TARGET + origin->target[VT_INGRESS] - 1;
+	}
 	socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
 	if (socket && socket->flags & VT_FLAG_PROXY && origin->target[VT_INGRESS]) {
 		origin->peer[VT_INGRESS] = VT_PEER_PROXY;
@@ -217,15 +222,17 @@ static __always_inline void vt_host_in(struct sk_buff *skb, struct vt_slot *slot
 	struct vt_packet packet;
 	__u32 port;
 
+	if (!vt_parse(skb, &packet))
+		return;
+	port = vt_lookup_port(packet.protocol, packet.target_port);
+	if (!slot->target[VT_INGRESS] && port && !(port & VT_PORT_PUBLISHED))
+		vt_join(slot, port, VT_INGRESS);
 	if (slot->target[VT_EGRESS] && slot->peer[VT_EGRESS] == VT_PEER_UNKNOWN) {
 		struct vt_socket *socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
 
 		slot->peer[VT_EGRESS] = socket && socket->flags & VT_FLAG_PROXY ? VT_PEER_PROXY : VT_PEER_HOST;
 	}
-	if (!slot->target[VT_INGRESS] || !vt_parse(skb, &packet))
-		return;
-	port = vt_lookup_port(packet.protocol, packet.target_port);
-	if (!(port & VT_PORT_PUBLISHED))
+	if (!slot->target[VT_INGRESS] || !(port & VT_PORT_PUBLISHED))
 		return;
 	slot->peer[VT_INGRESS] = VT_PEER_PROXY;
 	if (vt_payload(skb, &packet)) {
