@@ -48,7 +48,7 @@ func newDemo(s streams) *cobra.Command {
 		},
 	}
 	view.register(cmd, 10*time.Second)
-	cmd.Flags().StringVar(&wire, "wire", "veth", "how client and host are connected: veth, or tap (packets come in as from a NIC)")
+	cmd.Flags().StringVar(&wire, "wire", "veth", "`KIND` of connection between client and host: veth, or tap (packets come in as from a NIC)")
 	complete(cmd, "wire", "veth", "tap")
 	return cmd
 }

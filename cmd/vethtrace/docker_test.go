@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,6 +42,7 @@ func TestDocker(t *testing.T) {
 	v := startVethtrace(t, e, "--container", "nginx", "--container", "sidecar", "--docker-host", "unix://"+e.Socket, "-o", "json", "--log-level", "debug")
 	v.await(t, "attached to nginx (bridge) in")
 	visit(ctx, t, e, page)
+	docker("exec", "other", "curl", "-sf", "-o", "/dev/null", "http://172.17.0.2/")
 	docker("restart", "-t", "0", "nginx")
 	v.await(t, "waiting for it to start again")
 	v.await(t, "container is traced")
@@ -63,6 +65,9 @@ func TestDocker(t *testing.T) {
 		if target.Name != "nginx" || target.Mode != "bridge" || in.Completed < visits || in.Balance() != 0 || !target.Gone {
 			t.Errorf("target %d: %s (%s) gone %v: %+v", i, target.Name, target.Mode, target.Gone, in)
 		}
+	}
+	if !slices.ContainsFunc(s.Targets[0].Paths, func(p tracer.Path) bool { return p.Peer == "container:other" }) {
+		t.Errorf("no path with container:other among %d", len(s.Targets[0].Paths))
 	}
 	if aliases := s.Targets[0].Aliases; len(aliases) != 1 || aliases[0] != "sidecar" {
 		t.Errorf("aliases %q, want sidecar", aliases)
