@@ -51,6 +51,49 @@ static __always_inline struct vt_global *vt_global_of(void)
 		sign >> 63;                     \
 	})
 
+/* floor(log2) of 1 to 255. */
+static const __u8 vt_log2[256] = {
+	0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5,
+	5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6,
+	6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6,
+	6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+	7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+	7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+	7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+};
+
+/*
+ * The bucket of a value, by the rule of tracer/histogram: up to 31 by itself,
+ * then 16 per power of two; VT_BUCKETS for 2^31 and more.
+ */
+static __always_inline __u32 vt_bucket(__u64 ns)
+{
+	__u64 value = ns, high, step;
+
+	if (ns < 32)
+		return ns;
+	if (VT_LIKELY(ns < 8192)) { /* as good as all hops */
+		__u32 log = vt_log2[(ns >> 5) & 255];
+
+		return 32 + log * 16 + ((ns >> (log + 1)) & 15);
+	}
+	if (ns >> 31)
+		return VT_BUCKETS;
+	/* floor(log2) without a branch, which the verifier would follow both ways */
+	high = VT_ABOVE(value, 0xffffULL) << 4;
+	value >>= high;
+	step = VT_ABOVE(value, 0xffULL) << 3;
+	value >>= step;
+	high += step;
+	step = VT_ABOVE(value, 0xfULL) << 2;
+	value >>= step;
+	high += step;
+	step = VT_ABOVE(value, 0x3ULL) << 1;
+	value >>= step;
+	high += step + (value >> 1);
+	return 32 + (high - 5) * 16 + ((ns >> (high - 4)) & 15);
+}
+
 /*
  * Adds one value to a histogram. Ends run with softirqs off, so a shard that
  * belongs to one CPU has one writer; shards that CPUs share need atomics.
@@ -59,27 +102,7 @@ static __always_inline void vt_observe(struct vt_hist *hist, __u64 ns)
 {
 	__u32 index;
 
-	if (ns < 32) {
-		index = ns;
-	} else if (ns >> 31) {
-		index = VT_BUCKETS;
-	} else {
-		__u64 value = ns, high, step;
-
-		/* floor(log2) without a branch, which the verifier would follow both ways for each hop */
-		high = VT_ABOVE(value, 0xffffULL) << 4;
-		value >>= high;
-		step = VT_ABOVE(value, 0xffULL) << 3;
-		value >>= step;
-		high += step;
-		step = VT_ABOVE(value, 0xfULL) << 2;
-		value >>= step;
-		high += step;
-		step = VT_ABOVE(value, 0x3ULL) << 1;
-		value >>= step;
-		high += step + (value >> 1);
-		index = 32 + (high - 5) * 16 + ((ns >> (high - 4)) & 15);
-	}
+	index = vt_bucket(ns);
 	if (index > VT_BUCKETS)
 		return;
 	barrier_var(index);

@@ -51,8 +51,16 @@ __noinline int vt_search(__u64 key, __u64 state)
 static __always_inline struct vt_found vt_find(__u64 key, __u64 state)
 {
 	struct vt_found found = {};
-	int index = vt_search(key, state);
+	int index = vt_set(key) * VT_WAYS;
 
+	/* a set is filled from its first way on: there most are found */
+	found.owner = VT_READ_ONCE(vt_owners[index & (VT_SLOTS - 1)]);
+	if (VT_LIKELY(((found.owner ^ key) & ~VT_GENERATION_MASK) == state)) {
+		found.index = index;
+		return found;
+	}
+	found.owner = 0;
+	index = vt_search(key, state);
 	if (index < 0)
 		return found;
 	found.index = index;
