@@ -14,7 +14,7 @@ TEST_FLAGS    ?=
 TEST_TIMEOUT  ?= 12m
 BENCH_FLAGS   ?=
 CLANG_VERSION := 19.1.7
-C_FILES        = $(wildcard bpf/*.c bpf/*.h)
+C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h)
 
 export CGO_ENABLED := 0
 export CLANG_VERSION
@@ -51,9 +51,9 @@ race: ## run the tests that need no kernel under the race detector (needs cgo, g
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./tracer/histogram/... ./tracer/journey/... ./exporter/... ./internal/tools/...
 
 .PHONY: bench
-bench: ## measure what tracing costs, against untraced and A/A (root, a quiet machine)
+bench: ## measure what tracing costs, against untraced and A/A (root, a quiet machine); BENCH_FLAGS=-quick for a trial
 	@deploy/setup/demo.sh
-	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(BENCH_FLAGS) $(PKG)
+	$(GO) run ./bench -version '$(VERSION)' $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and clang-format, all pinned
