@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/tracer"
+	"github.com/vethtrace/vethtrace/tracer/container"
 )
 
 // capability is one that tracing needs. CAP_SYS_ADMIN alone stands for the two
@@ -71,6 +73,10 @@ func effectiveCapabilities() (uint64, error) {
 
 // explainRights adds what to do to a refusal by the kernel.
 func explainRights(err error) error {
+	var engine *container.EngineError
+	if errors.As(err, &engine) {
+		return explainEngine(engine)
+	}
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -89,4 +95,22 @@ func inUserNamespace() bool {
 	}
 	fields := strings.Fields(string(b))
 	return len(fields) != 3 || fields[0] != "0" || fields[1] != "0" || fields[2] != "4294967295"
+}
+
+// explainEngine tells a socket that may not be opened from an engine that does
+// not run: the engine's client gives both as text.
+func explainEngine(err *container.EngineError) error {
+	path, ok := strings.CutPrefix(err.Host, "unix://")
+	if !ok {
+		return err
+	}
+	conn, dialErr := net.Dial("unix", path)
+	if dialErr == nil {
+		_ = conn.Close() // nothing was written
+		return err
+	}
+	if !errors.Is(dialErr, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("ask the engine at %s: run as root or as a member of the socket's group, or trace without an engine by --pid or --netns: %w", err.Host, dialErr)
 }

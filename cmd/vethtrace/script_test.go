@@ -58,6 +58,7 @@ func TestScript(t *testing.T) {
 			"await":   cmdAwait,
 			"valid":   cmdValid,
 			"sums":    cmdSums,
+			"once":    cmdOnce,
 			"held":    cmdHeld,
 			"freed":   cmdFreed,
 		},
@@ -108,7 +109,7 @@ func cmdOneLine(ts *testscript.TestScript, neg bool, _ []string) {
 }
 
 // cmdWorld makes a lab world under load and tells where its parts are: $HOSTNS,
-// $NGINX (pid) and $WEB (pid, in host mode).
+// $NGINX and $OTHER (pids) and $WEB (pid, in host mode).
 func cmdWorld(ts *testscript.TestScript, _ bool, _ []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w, err := lab.New(ctx, lab.Config{Names: []string{"nginx", "other"}})
@@ -128,6 +129,7 @@ func cmdWorld(ts *testscript.TestScript, _ bool, _ []string) {
 	})
 	ts.Setenv("HOSTNS", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), w.Host.NS.FD()))
 	ts.Setenv("NGINX", strconv.Itoa(w.Container("nginx").PID))
+	ts.Setenv("OTHER", strconv.Itoa(w.Container("other").PID))
 	ts.Setenv("WEB", strconv.Itoa(web.PID))
 	kept(ts)["world"] = w
 }
@@ -252,6 +254,24 @@ func cmdSums(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if len(total) == 0 {
 		ts.Fatalf("no targets")
+	}
+}
+
+// cmdOnce checks that there are journeys, and each in one document only: once FILE.
+func cmdOnce(ts *testscript.TestScript, _ bool, args []string) {
+	seen := map[uint64]int{}
+	for i, doc := range documents(ts, args[0]) {
+		s, err := json.DecodeLine(doc)
+		ts.Check(err)
+		for _, j := range s.Journeys {
+			if first, twice := seen[j.ID]; twice {
+				ts.Fatalf("journey %d is in documents %d and %d", j.ID, first, i)
+			}
+			seen[j.ID] = i
+		}
+	}
+	if len(seen) == 0 {
+		ts.Fatalf("no journeys")
 	}
 }
 
