@@ -372,6 +372,10 @@ struct file {
 	struct inode *f_inode;
 };
 
+struct socket {
+	struct sock *sk;
+};
+
 struct __sk_buff {
 	__u32 len;
 	__u32 pkt_type;

@@ -132,4 +132,33 @@ int BPF_PROG(vt_sock_state, struct sock *sk, int before, int after)
 	return 0;
 }
 
+/*
+ * The connections that these processes have when tracing begins: run once by
+ * Go for each target that needs it. What listens is known by its port.
+ */
+SEC("iter/task_file")
+int vt_sockets_of_tasks(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct vt_group *group;
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	group = vt_group_of(task);
+	if (!group)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk || sk->sk_protocol != VT_IPPROTO_TCP || sk->__sk_common.skc_state == VT_TCP_LISTEN)
+		return 0;
+	if (sk->__sk_common.skc_net.net->ns.inum == cfg_host_netns)
+		vt_learn_socket(vt_number(sk), group->target, group->flags);
+	return 0;
+}
+
 #endif

@@ -325,6 +325,7 @@ const (
 	KernelProgVtPortIngress     = "vt_port_ingress"
 	KernelProgVtRecvLength      = "vt_recv_length"
 	KernelProgVtSockState       = "vt_sock_state"
+	KernelProgVtSocketsOfTasks  = "vt_sockets_of_tasks"
 	KernelProgVtStartXmit       = "vt_start_xmit"
 	KernelProgVtUplinkEgress    = "vt_uplink_egress"
 	KernelProgVtUplinkIngress   = "vt_uplink_ingress"
@@ -437,6 +438,7 @@ type KernelProgramSpecs struct {
 	VtPortIngress     *ebpf.ProgramSpec `ebpf:"vt_port_ingress"`
 	VtRecvLength      *ebpf.ProgramSpec `ebpf:"vt_recv_length"`
 	VtSockState       *ebpf.ProgramSpec `ebpf:"vt_sock_state"`
+	VtSocketsOfTasks  *ebpf.ProgramSpec `ebpf:"vt_sockets_of_tasks"`
 	VtStartXmit       *ebpf.ProgramSpec `ebpf:"vt_start_xmit"`
 	VtUplinkEgress    *ebpf.ProgramSpec `ebpf:"vt_uplink_egress"`
 	VtUplinkIngress   *ebpf.ProgramSpec `ebpf:"vt_uplink_ingress"`
@@ -615,6 +617,7 @@ type KernelPrograms struct {
 	VtPortIngress     *ebpf.Program `ebpf:"vt_port_ingress"`
 	VtRecvLength      *ebpf.Program `ebpf:"vt_recv_length"`
 	VtSockState       *ebpf.Program `ebpf:"vt_sock_state"`
+	VtSocketsOfTasks  *ebpf.Program `ebpf:"vt_sockets_of_tasks"`
 	VtStartXmit       *ebpf.Program `ebpf:"vt_start_xmit"`
 	VtUplinkEgress    *ebpf.Program `ebpf:"vt_uplink_egress"`
 	VtUplinkIngress   *ebpf.Program `ebpf:"vt_uplink_ingress"`
@@ -655,6 +658,7 @@ func (p *KernelPrograms) Close() error {
 		p.VtPortIngress,
 		p.VtRecvLength,
 		p.VtSockState,
+		p.VtSocketsOfTasks,
 		p.VtStartXmit,
 		p.VtUplinkEgress,
 		p.VtUplinkIngress,

@@ -121,10 +121,9 @@ static __always_inline __u64 vt_cgroup_of(struct task_struct *task)
 	return task->cgroups->subsys[cfg_cgroup_subsys & 15]->cgroup->kn->id;
 }
 
-/* The group of the process that runs now; NULL: nobody's. Only where the process is the one that acts. */
-static __always_inline struct vt_group *vt_current_group(void)
+/* The group of a process; NULL: nobody's. */
+static __always_inline struct vt_group *vt_group_of(struct task_struct *task)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 cgroup = vt_cgroup_of(task);
 
 	for (__u32 i = 0; i < VT_GROUPS; i++) {
@@ -136,6 +135,12 @@ static __always_inline struct vt_group *vt_current_group(void)
 			return group;
 	}
 	return NULL;
+}
+
+/* That of the process that runs now: only where it is the one that acts. */
+static __always_inline struct vt_group *vt_current_group(void)
+{
+	return vt_group_of(bpf_get_current_task_btf());
 }
 
 #endif

@@ -16,6 +16,7 @@ const (
 	ProviderTCX        Provider = "tcx"        // of one device, since Linux 6.6
 	ProviderNetfilter  Provider = "netfilter"  // of one namespace, IPv4 and IPv6 each, since Linux 6.4
 	ProviderTracepoint Provider = "tracepoint" // of the whole machine (tp_btf)
+	ProviderIterator   Provider = "iterator"   // runs once, over the files of all processes
 )
 
 // Scope is where a hook is attached.
@@ -43,6 +44,7 @@ const (
 	DutyQueue   Duty = "queue"   // where an uplink has a queueing discipline
 	DutyNAPI    Duty = "napi"    // where a veth of a target receives by NAPI (GRO or XDP)
 	DutySockets Duty = "sockets" // where host-mode targets or docker-proxy are
+	DutyOnce    Duty = "once"    // the same, once for each such target
 )
 
 // HookSpec is one row of THE table of hooks.
@@ -132,6 +134,10 @@ func tracepointHooks() []HookSpec {
 		tp("vt_start_xmit", anyDetail(), DutyQueue, "end", "the uplink's queue and its driver"),
 		tp("vt_kfree_skb", anyDetail(), DutyAlways, "end: dropped", "any hop and nothing"),
 		tp("vt_sock_state", anyDetail(), DutySockets, "whose a socket is", "-"),
+		{
+			Program: "vt_sockets_of_tasks", Provider: ProviderIterator, Scope: ScopeMachine, Details: anyDetail(),
+			Bridge: true, HostMode: true, Duty: DutyOnce, Is: "whose a socket is", Borders: "-",
+		},
 		tp("vt_null_tracepoint", fineDetail(), DutyWindows, "null hop of tracepoints", "two programs, right behind netif_rx"),
 		tp("vt_data_ready", anyDetail(), DutyWindows, "behind the end", "the transport layer and the socket"),
 		tp("vt_copy_datagram", anyDetail(), DutyWindows, "behind the end", "the socket and its reader (TCP)"),

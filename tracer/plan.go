@@ -3,6 +3,10 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cilium/ebpf/link"
 
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/tracer/journey"
@@ -68,7 +72,7 @@ func (f facts) has(duty Duty) bool {
 		return f.queue
 	case DutyNAPI:
 		return f.napi
-	case DutySockets:
+	case DutySockets, DutyOnce:
 		return f.sockets
 	}
 	return true
@@ -114,14 +118,40 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 			return err
 		}
 	}
-	return t.writeGroups()
+	if err := t.writeGroups(); err != nil {
+		return err
+	}
+	return t.findSockets(targets)
+}
+
+// findSockets makes the connections known that new targets (in host mode) and
+// their proxies have already.
+func (t *Tracer) findSockets(targets []*target) error {
+	program := t.kernel.programs["vt_sockets_of_tasks"]
+	if program == nil || !slices.ContainsFunc(targets, func(of *target) bool { return len(of.groups()) > 0 }) {
+		return nil
+	}
+	iterator, err := link.AttachIter(link.IterOptions{Program: program})
+	if err != nil {
+		return attachError("vt_sockets_of_tasks", "BPF iterators (Linux 5.8)", err)
+	}
+	defer iterator.Close()
+	walk, err := iterator.Open()
+	if err != nil {
+		return fmt.Errorf("look for the connections of targets: %w", err)
+	}
+	defer walk.Close()
+	if _, err := io.Copy(io.Discard, walk); err != nil {
+		return fmt.Errorf("look for the connections of targets: %w", err)
+	}
+	return nil
 }
 
 // wanted are the rows of the table for these scopes that are attached for good.
 func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
 	var rows []HookSpec
 	for _, h := range Hooks() {
-		if h.Duty == DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
+		if h.Duty == DutyWindows || h.Duty == DutyOnce || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
 			continue
 		}
 		if !h.in(t.facts.bridge, t.facts.hostMode) || !t.facts.has(h.Duty) {
