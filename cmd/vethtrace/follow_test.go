@@ -55,10 +55,11 @@ func newFollower(t *testing.T, all bool) (*follower, *recorder, *bytes.Buffer) {
 	t.Helper()
 	r := &recorder{ports: map[string][]tracer.Listener{}}
 	log := &bytes.Buffer{}
+	messages := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	return &follower{
 		tracer: r, all: all, engine: true, names: map[string]bool{}, live: map[string]member{},
-		ports: map[string][]tracer.Listener{}, ends: make(chan instance), mapper: mapper{host: hostInode(t)},
-		log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		ports: map[string][]tracer.Listener{}, ends: make(chan instance), mapper: mapper{host: hostInode(t), log: messages},
+		log: messages,
 	}, r, log
 }
 
@@ -255,5 +256,23 @@ func TestDescribed(t *testing.T) {
 		if got := f.described(); got != step.want {
 			t.Errorf("got %q, want %q", got, step.want)
 		}
+	}
+}
+
+// A host-mode container whose control group is not seen is its first process alone, and is said to be.
+func TestSpecWithoutGroup(t *testing.T) {
+	w, _, log := newFollower(t, false)
+	self, err := container.FromPID(selfPID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	self.ID, self.CgroupPaths = "aa", map[string]string{"memory": "/docker/aa"}
+	spec, err := w.mapper.spec(member{Container: self})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spec.Netns.Close()
+	if spec.Cgroup.ID != 0 || spec.PID != selfPID() || !strings.Contains(log.String(), "only the container's first process") {
+		t.Errorf("%+v: %s", spec, log)
 	}
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 
@@ -31,6 +32,7 @@ func (m member) key() string {
 type mapper struct {
 	host   uint64 // inode of the host's namespace
 	mounts []mount
+	log    *slog.Logger
 }
 
 // spec describes a target for the tracer. The caller closes its Netns.
@@ -62,6 +64,10 @@ func (m mapper) spec(c member) (tracer.TargetSpec, error) {
 func (m mapper) hostMode(c member, spec *tracer.TargetSpec) error {
 	if c.ID != "" {
 		spec.Cgroup = groupOf(c.CgroupPaths, m.mounts)
+		if spec.Cgroup.ID == 0 {
+			// ip netns exec, for one, puts a bare /sys over them.
+			m.log.Warn("only the container's first process is traced: its control group is not seen from here (nsenter --net keeps /sys/fs/cgroup)", "name", c.Name, "pid", c.PID)
+		}
 	}
 	var err error
 	spec.Listeners, err = listeners(c.Container)

@@ -55,7 +55,7 @@ type found struct {
 
 // find asks for everything that was named.
 func (o *targetOptions) find(ctx context.Context, log *slog.Logger) (*found, error) {
-	f := &found{all: o.all, most: o.maxTargets, log: log}
+	f := &found{all: o.all, most: o.maxTargets, log: log, mapper: mapper{log: log}}
 	err := f.open(o)
 	if err == nil {
 		err = f.resolve(ctx, o)
