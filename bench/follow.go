@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/vethtrace/vethtrace/bench/report"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// leastFollowed is the share of the ping-pong's packets that must have had a journey.
+const leastFollowed = 0.999
+
+// followed writes into the row what a final snapshot says about the packets of
+// so many round trips: each is one packet in and one out, acknowledgements
+// travel with them.
+func followed(s tracer.Snapshot, a arm, trips uint64, row *report.Row) {
+	if len(s.Targets) != 1 {
+		row.AddVoid(fmt.Sprintf("the snapshot has %d targets", len(s.Targets)))
+		return
+	}
+	target := s.Targets[0]
+	var all tracer.Accounting
+	for direction, account := range target.Accounting {
+		if balance := account.Balance(); balance != 0 {
+			row.AddVoid(fmt.Sprintf("%s accounting is off by %d", tracer.Direction(direction), balance))
+		}
+		all.Started += account.Started + account.Cloned
+		all.Completed += account.Completed
+		all.Evicted += account.Evicted
+		if a.kind == report.KindTraced && float64(account.Started) < leastFollowed*float64(trips) {
+			row.AddVoid(fmt.Sprintf("%s journeys are fewer than round trips", tracer.Direction(direction)))
+		}
+	}
+	if a.kind == report.KindBystander {
+		// a stray ARP or neighbour packet aside
+		if float64(all.Started) > (1-leastFollowed)*float64(trips) {
+			row.AddVoid("a bystander's packets started journeys")
+		}
+		return
+	}
+	completed := 0.0
+	if all.Started > 0 {
+		completed = float64(all.Completed) / float64(all.Started)
+	}
+	row.Completed = min(row.Completed, completed)
+	row.Evicted += all.Evicted
+	stampsPerPacket(target, row)
+}
+
+// stampsPerPacket finds the one path per direction that the ping-pong takes.
+// Stamps are what the histograms of its hops counted, and the first one of each packet.
+func stampsPerPacket(target tracer.Target, row *report.Row) {
+	var main [2]*tracer.Path
+	var packets [2]uint64
+	for i := range target.Paths {
+		path := &target.Paths[i]
+		packets[path.Direction] += path.Packets
+		if main[path.Direction] == nil || path.Packets > main[path.Direction].Packets {
+			main[path.Direction] = path
+		}
+	}
+	for direction, path := range main {
+		if path == nil || path.Packets == 0 {
+			continue // Check voids a row without a path
+		}
+		stamps := path.Packets
+		for _, hop := range path.Hops {
+			stamps += hop.Latency.Hist.Count()
+		}
+		row.Stamps[direction] = float64(stamps) / float64(path.Packets)
+		row.PathLength[direction] = len(path.Hops) + 1
+		if float64(path.Packets) < leastFollowed*float64(packets[direction]) {
+			row.AddVoid(fmt.Sprintf("%s packets took several paths", path.Direction))
+		}
+	}
+}
+
+func enableStats() (io.Closer, error) {
+	statistics, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return nil, fmt.Errorf("enable the kernel's statistics of programs: %w", err)
+	}
+	return statistics, nil
+}
+
+// ownPrograms lists the programs that this process holds, directly or by links:
+// others of the machine, even another vethtrace's, are not counted.
+func ownPrograms() (map[ebpf.ProgramID]bool, error) {
+	files, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil {
+		return nil, fmt.Errorf("list the programs of this process: %w", err)
+	}
+	own := map[ebpf.ProgramID]bool{}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			continue // closed since it was listed
+		}
+		if id, ok := programOf(string(raw)); ok {
+			own[id] = true
+		}
+	}
+	return own, nil
+}
+
+// programOf reads the program's number from a descriptor's fdinfo.
+func programOf(info string) (ebpf.ProgramID, bool) {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, "prog_id:"); ok {
+			id, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
+			return ebpf.ProgramID(id), err == nil
+		}
+	}
+	return 0, false
+}
+
+// runsBut sums the runs of all programs of this process but these.
+func runsBut(others map[ebpf.ProgramID]bool) (uint64, error) {
+	own, err := ownPrograms()
+	if err != nil {
+		return 0, err
+	}
+	var runs uint64
+	for id := range own {
+		if others[id] {
+			continue
+		}
+		program, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			return 0, fmt.Errorf("open program %d: %w", id, err)
+		}
+		statistics, err := program.Stats()
+		program.Close()
+		if err != nil {
+			return 0, fmt.Errorf("read the runs of program %d: %w", id, err)
+		}
+		runs += statistics.RunCount
+	}
+	return runs, nil
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/vethtrace/vethtrace/bench/report"
+	"github.com/vethtrace/vethtrace/tracer"
+	"github.com/vethtrace/vethtrace/tracer/histogram"
+)
+
+// journeys is a path that so many packets took, with so many hops.
+func journeys(direction tracer.Direction, packets uint64, hops int) tracer.Path {
+	path := tracer.Path{Direction: direction, Packets: packets}
+	for range hops {
+		var hist histogram.Histogram
+		hist.AddN(100, packets)
+		path.Hops = append(path.Hops, tracer.Hop{Latency: tracer.Latency{Hist: hist}})
+	}
+	return path
+}
+
+func snapshot(packets uint64) tracer.Snapshot {
+	account := tracer.Accounting{Started: packets, Completed: packets}
+	return tracer.Snapshot{Targets: []tracer.Target{{
+		Accounting: [2]tracer.Accounting{account, account},
+		Paths:      []tracer.Path{journeys(tracer.Ingress, packets, 8), journeys(tracer.Egress, packets, 7)},
+	}}}
+}
+
+func TestFollowed(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*tracer.Target)
+		want   string
+	}{
+		{"all", func(*tracer.Target) {}, ""},
+		{"one in flight", func(t *tracer.Target) { t.Accounting[0].Completed--; t.Accounting[0].InFlight++ }, ""},
+		{"off balance", func(t *tracer.Target) { t.Accounting[1].Completed-- }, "egress accounting is off by 1"},
+		{"too few", func(t *tracer.Target) { t.Accounting[0] = tracer.Accounting{Started: 900, Completed: 900} }, "ingress journeys are fewer"},
+		{
+			"two paths", func(t *tracer.Target) { t.Paths = append(t.Paths, journeys(tracer.Egress, 50, 3)) },
+			"egress packets took several paths",
+		},
+		{"a handful on another path", func(t *tracer.Target) { t.Paths = append(t.Paths, journeys(tracer.Egress, 1, 3)) }, ""},
+		{
+			"a hop counted too little", func(t *tracer.Target) { t.Paths[0].Hops[2].Latency.Hist = histogram.Histogram{} },
+			"8.000 stamps per packet in, the path has 9",
+		},
+		{"no path", func(t *tracer.Target) { t.Paths = t.Paths[:1] }, "no path out"},
+		{"evicted", func(t *tracer.Target) { t.Accounting[0].Started += 2; t.Accounting[0].Evicted += 2 }, "2 journeys were evicted"},
+		{
+			"dropped", func(t *tracer.Target) { t.Accounting[0].Completed -= 5; t.Accounting[0].Dropped += 5 },
+			"99.750% of the journeys completed",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := arm{kind: report.KindTraced}
+			row := a.row()
+			s := snapshot(1000)
+			c.change(&s.Targets[0])
+			followed(s, a, 1000, &row)
+			row.Check()
+			got := strings.Join(row.Void, "; ")
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("void: %q, want %q", got, c.want)
+			}
+			if c.want == "" && (row.PathLength != [2]int{9, 8} || row.Stamps != [2]float64{9, 8}) {
+				t.Errorf("stamps %v, paths %v", row.Stamps, row.PathLength)
+			}
+		})
+	}
+}
+
+func TestFollowedKeepsTheWorst(t *testing.T) {
+	a := arm{kind: report.KindTraced}
+	row := a.row()
+	for _, lost := range []uint64{0, 4, 0} {
+		s := snapshot(1000)
+		s.Targets[0].Accounting[0].Completed -= lost
+		s.Targets[0].Accounting[0].Evicted += lost
+		followed(s, a, 1000, &row)
+	}
+	if row.Completed != 0.998 || row.Evicted != 4 {
+		t.Errorf("completed %v, evicted %d, want 0.998 and 4", row.Completed, row.Evicted)
+	}
+}
+
+func TestFollowedBystander(t *testing.T) {
+	a := arm{kind: report.KindBystander}
+	row := a.row()
+	followed(tracer.Snapshot{Targets: make([]tracer.Target, 1)}, a, 1000, &row)
+	if row.Check(); len(row.Void) > 0 {
+		t.Errorf("a bystander without journeys is void: %v", row.Void)
+	}
+	followed(snapshot(1000), a, 1000, &row)
+	if len(row.Void) == 0 {
+		t.Error("a bystander's packets had journeys, and the row counts")
+	}
+}
+
+func TestFollowedWithoutTarget(t *testing.T) {
+	a := arm{kind: report.KindTraced}
+	row := a.row()
+	followed(tracer.Snapshot{}, a, 1, &row)
+	if len(row.Void) == 0 {
+		t.Error("no target, and the row counts")
+	}
+}
+
+func TestProgramOf(t *testing.T) {
+	for _, c := range []struct {
+		info string
+		id   ebpf.ProgramID
+		ok   bool
+	}{
+		{"pos:\t0\nflags:\t02000002\nprog_type:\t3\nprog_id:\t4711\n", 4711, true},
+		{"link_type:\ttcx\nlink_id:\t1\nprog_tag:\tabc\nprog_id:\t7\n", 7, true},
+		{"map_type:\t2\nmap_id:\t5\nowner_prog_type:\t3\n", 0, false},
+		{"prog_id:\tx\n", 0, false},
+		{"", 0, false},
+	} {
+		if id, ok := programOf(c.info); ok != c.ok || ok && id != c.id {
+			t.Errorf("programOf(%q) = %d, %v", c.info, id, ok)
+		}
+	}
+}
+
+// Runs are those of this process's programs, each counted once.
+func TestRunsBut(t *testing.T) {
+	statistics, err := enableStats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer statistics.Close()
+	others, err := ownPrograms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := newProgram(t)
+	twice, err := program.Clone()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer twice.Close()
+	before, err := runsBut(others)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const runs = 1000
+	// the kernel counts test runs only where they go through the dispatcher, as they do for this type
+	if _, _, err := program.Benchmark(make([]byte, 64), runs, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	after, err := runsBut(others)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after-before != runs {
+		t.Errorf("%d runs, want %d", after-before, runs)
+	}
+	all, err := ownPrograms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if none, err := runsBut(all); err != nil || none != 0 {
+		t.Errorf("without all programs of this process: %d runs, %v", none, err)
+	}
+}
+
+func TestAffinityComesBack(t *testing.T) {
+	var before, during, after unix.CPUSet
+	get := func(set *unix.CPUSet) {
+		t.Helper()
+		if err := unix.SchedGetaffinity(0, set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get(&before)
+	home, cpu, err := leaveLastCPU()
+	if err != nil {
+		t.Fatal(err)
+	}
+	get(&during)
+	if err := home.restore(); err != nil {
+		t.Fatal(err)
+	}
+	get(&after)
+	if after != before {
+		t.Errorf("allowed CPUs were %v, are %v", before, after)
+	}
+	if !before.IsSet(cpu) || before.Count() > 1 && during.IsSet(cpu) {
+		t.Errorf("the ping-pong's CPU %d was not left alone: %v", cpu, during)
+	}
+}
+
+func TestParseBusy(t *testing.T) {
+	busy, err := parseBusy("cpu  10 1 5 1000 70 2 3 4 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+	if err != nil || busy != 10+1+5+2+3+4 {
+		t.Errorf("busy = %d, %v, want 25", busy, err)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3\n", "intr 1 2 3 4 5 6 7 8 9\n", "cpu a b c d e f g h\n"} {
+		if _, err := parseBusy(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestParseCPU(t *testing.T) {
+	m := parseCPU("processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu hypervisor sse\n")
+	if m.CPU != "Some CPU" || !m.Virtual {
+		t.Errorf("%+v", m)
+	}
+	if m := parseCPU("processor\t: 0\nBogoMIPS\t: 50.00\n"); m.CPU == "" || m.Virtual {
+		t.Errorf("without a model: %+v", m)
+	}
+}
+
+func newProgram(t *testing.T) *ebpf.Program {
+	t.Helper()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R0, 0), asm.Return(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return program
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures what tracing costs: round trips with vethtrace
+// attached against round trips without, in a lab world on one machine.
+//
+//	go run ./bench                       a full run (some minutes), stored below bench/results
+//	go run ./bench -quick                a trial (below two minutes), printed only
+//	go run ./bench -docs FILE            docs/performance.md from a stored result
+//
+// It exits with 1 when it could not measure, when the machine was too noisy or
+// when a row is void. A goal that is not met is a result, not a failure.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/report"
+	"github.com/vethtrace/vethtrace/internal/lab"
+)
+
+//go:generate go run . -from results/latest.json -docs ../docs/performance.md
+
+// defaultStem is where a full run is stored, with .json and .txt behind it.
+const defaultStem = "bench/results/latest"
+
+func main() {
+	pingpong.MaybeChild()
+	lab.MaybeChild()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	cancel()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// errDoesNotCount is a run that was made and stored, but is no measurement.
+var errDoesNotCount = errors.New("the run does not count, see above")
+
+// options are what the command line asks for.
+type options struct {
+	scheme     report.Scheme
+	version    string
+	stem       string
+	from, docs string
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	quick := flags.Bool("quick", false, "a trial below two minutes: few pairs, short spans; not stored unless -o is given")
+	pairs := flags.Int("pairs", 0, "pairs per arm; 0: 14, or 3 with -quick")
+	seed := flags.Uint64("seed", 0, "of the order of arms and of the bootstrap; 0: a random one")
+	flags.StringVar(&o.stem, "o", "", "store as this with .json and .txt behind it; empty: "+defaultStem+" for a full run")
+	flags.StringVar(&o.version, "version", "unknown", "of vethtrace, to be stored")
+	flags.StringVar(&o.from, "from", defaultStem+".json", "with -docs: the stored result")
+	flags.StringVar(&o.docs, "docs", "", "measure nothing, write this page from a stored result")
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	if flags.NArg() > 0 {
+		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *pairs < 0 {
+		return options{}, fmt.Errorf("-pairs %d: want at least 1", *pairs)
+	}
+	o.scheme = schemeOf(*quick, *pairs, *seed)
+	if o.stem == "" && !*quick {
+		o.stem = defaultStem
+	}
+	return o, nil
+}
+
+// schemeOf is how a run is made. A traced span of a full run is as long as the
+// period in which the tracer attaches its null hops for a twentieth of the
+// time, and traffic before it is long enough for that to have begun.
+func schemeOf(quick bool, pairs int, seed uint64) report.Scheme {
+	s := report.Scheme{Pairs: 14, WindowMs: 100, Without: 5, With: 10, SettleMs: 1100, Quick: quick}
+	if quick {
+		s.Pairs, s.Without, s.With = 3, 3, 5
+	}
+	if pairs > 0 {
+		s.Pairs = pairs
+	}
+	s.Seed = seed
+	if s.Seed == 0 {
+		s.Seed = rand.Uint64N(1 << 32)
+	}
+	return s
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	if o.docs != "" {
+		return writeDocs(o.from, o.docs)
+	}
+	result, err := measure(ctx, o.scheme, stderr)
+	if err != nil {
+		return err
+	}
+	result.Version, result.Date = o.version, time.Now().UTC().Format(time.DateOnly)
+	fmt.Fprint(stdout, result.Text())
+	if o.stem != "" {
+		if err := store(result, o.stem); err != nil {
+			return err
+		}
+	}
+	if result.Failed() {
+		return errDoesNotCount
+	}
+	return nil
+}
+
+func store(result report.Result, stem string) error {
+	raw, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the result: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(stem), 0o755); err != nil {
+		return fmt.Errorf("store the result: %w", err)
+	}
+	for suffix, content := range map[string][]byte{".json": append(raw, '\n'), ".txt": []byte(result.Text())} {
+		if err := os.WriteFile(stem+suffix, content, 0o644); err != nil {
+			return fmt.Errorf("store the result: %w", err)
+		}
+	}
+	return nil
+}
+
+func writeDocs(from, to string) error {
+	raw, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("read the stored result: %w", err)
+	}
+	var result report.Result
+	if err := json.Unmarshal(raw, &result); err != nil {
+		return fmt.Errorf("read the stored result %s: %w", from, err)
+	}
+	if err := os.WriteFile(to, []byte(result.Markdown()), 0o644); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/report"
+	"github.com/vethtrace/vethtrace/bench/stats"
+	"github.com/vethtrace/vethtrace/internal/lab"
+)
+
+func TestMain(m *testing.M) {
+	pingpong.MaybeChild()
+	lab.MaybeChild()
+	os.Exit(m.Run())
+}
+
+func TestParse(t *testing.T) {
+	full, err := parse(nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if full.scheme.Pairs < 14 || full.scheme.Quick || full.stem != defaultStem || full.scheme.Seed == 0 {
+		t.Errorf("a full run: %+v", full)
+	}
+	if period := full.scheme.WindowMs * float64(full.scheme.With); period < 1000 {
+		t.Errorf("a traced span of %v ms misses null hops, which come once a second", period)
+	}
+	quick, err := parse([]string{"-quick", "-pairs", "5", "-seed", "9"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !quick.scheme.Quick || quick.scheme.Pairs != 5 || quick.scheme.Seed != 9 || quick.stem != "" {
+		t.Errorf("a quick run: %+v", quick)
+	}
+	for _, args := range [][]string{{"-pairs", "-1"}, {"stray"}, {"-nonsense"}} {
+		if _, err := parse(args, io.Discard); err == nil {
+			t.Errorf("%v was accepted", args)
+		}
+	}
+}
+
+func TestArms(t *testing.T) {
+	names := map[string]bool{}
+	same := map[int]bool{}
+	for _, a := range arms() {
+		if names[a.name] {
+			t.Errorf("two arms are called %s", a.name)
+		}
+		names[a.name] = true
+		if a.kind == report.KindSame {
+			same[a.way] = true
+		}
+		if (a.target == nil) != (a.kind == report.KindSame) {
+			t.Errorf("%s: a target where there should be none, or none", a.name)
+		}
+		if a.target != nil && a.goal == 0 && a.runsGoal == 0 {
+			t.Errorf("%s has no goal", a.name)
+		}
+	}
+	for way := range ways {
+		if !same[way] {
+			t.Errorf("traffic %d has no A/A arm", way)
+		}
+	}
+}
+
+// The page is made from what is stored, byte for byte, and the text lies beside it.
+func TestStoreAndDocs(t *testing.T) {
+	result := report.Result{
+		Version: "v1", Date: "2026-01-02", Scheme: schemeOf(true, 2, 3),
+		Rows: []report.Row{{
+			Name: "published port, A/A", Kind: report.KindSame, Ratios: []float64{1, 1.0000001}, Ratio: 1.00000005,
+			Interval: stats.Interval{Lo: 1, Hi: 1.0000001}, WithoutNs: 18512.345678, WithNs: 18512.5,
+		}},
+	}
+	dir := t.TempDir()
+	stem := filepath.Join(dir, "results", "latest")
+	if err := store(result, stem); err != nil {
+		t.Fatal(err)
+	}
+	page := filepath.Join(dir, "performance.md")
+	if err := run(t.Context(), []string{"-from", stem + ".json", "-docs", page}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{page: result.Markdown(), stem + ".txt": result.Text()} {
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s:\n%s\nwant\n%s", file, got, want)
+		}
+	}
+}
+
+// The committed page is what the committed result gives.
+func TestCommittedDocs(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "performance.md")
+	if err := writeDocs("results/latest.json", page); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../docs/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Error("docs/performance.md is not what bench/results/latest.json gives: run \"make docs\"")
+	}
+}
+
+func TestDocsErrors(t *testing.T) {
+	dir := t.TempDir()
+	if err := writeDocs(filepath.Join(dir, "none.json"), filepath.Join(dir, "page")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no stored result: %v", err)
+	}
+	broken := filepath.Join(dir, "broken.json")
+	if err := os.WriteFile(broken, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeDocs(broken, filepath.Join(dir, "page")); err == nil {
+		t.Error("a broken result became a page")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "page")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a page was written: %v", err)
+	}
+}
+
+// A whole run in small: rows are complete, nothing is asserted about speed.
+func TestMeasure(t *testing.T) {
+	scheme := report.Scheme{Quick: true, Pairs: 2, Seed: 1, WindowMs: 20, Without: 2, With: 2, SettleMs: 20}
+	var progress strings.Builder
+	result, err := measure(t.Context(), scheme, &progress)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	t.Log(result.Text())
+	if len(result.Rows) != len(arms()) {
+		t.Fatalf("%d rows, want %d", len(result.Rows), len(arms()))
+	}
+	for _, row := range result.Rows {
+		checkRow(t, row, scheme)
+	}
+	if void := result.Body.Void(); void != "" {
+		t.Error(void)
+	}
+	if result.Machine.Kernel == "" || result.Machine.CPU == "" || result.Machine.Cores == 0 {
+		t.Errorf("machine: %+v", result.Machine)
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		t.Fatalf("the result cannot be stored: %v", err)
+	}
+	if name, err := os.Hostname(); err == nil && len(name) > 3 && strings.Contains(string(raw), name) {
+		t.Errorf("the result names the host %s", name)
+	}
+	if !strings.Contains(progress.String(), "pair 2 of 2") {
+		t.Errorf("progress: %s", progress.String())
+	}
+}
+
+func checkRow(t *testing.T, row report.Row, scheme report.Scheme) {
+	t.Helper()
+	if len(row.Void) > 0 {
+		t.Errorf("%s is void: %v", row.Name, row.Void)
+	}
+	if len(row.Ratios) != scheme.Pairs || !(row.Ratio > 0) || !row.Interval.Contains(row.Ratio) || !(row.MeanRatio > 0) {
+		t.Errorf("%s: ratios %v, median %v, interval %v", row.Name, row.Ratios, row.Ratio, row.Interval)
+	}
+	if !(row.WithoutNs > 0) || !(row.WithNs > 0) {
+		t.Errorf("%s: round trips %v and %v", row.Name, row.WithoutNs, row.WithNs)
+	}
+	if traced := row.Kind != report.KindSame; traced != (row.Runs > 0) {
+		t.Errorf("%s: %v program runs per round trip", row.Name, row.Runs)
+	}
+	if row.Kind == report.KindTraced && row.Runs < row.Stamps[0]+row.Stamps[1] {
+		t.Errorf("%s: %v runs cannot make %v stamps", row.Name, row.Runs, row.Stamps)
+	}
+}
+
+// A run that is called off ends, and tells why.
+func TestMeasureCalledOff(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := measure(ctx, schemeOf(true, 1, 1), io.Discard)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+}

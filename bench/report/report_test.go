@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"encoding/json"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/vethtrace/vethtrace/bench/benchbpf"
+	"github.com/vethtrace/vethtrace/bench/stats"
+)
+
+func span(rtts ...uint64) stats.Span {
+	var s stats.Span
+	for _, rtt := range rtts {
+		s.Trips = append(s.Trips, 100)
+		s.Ns = append(s.Ns, rtt*100)
+	}
+	return s
+}
+
+func good() Row {
+	return Row{
+		Name: "published port, hooks", Kind: KindTraced, WithoutNs: 18500, WithNs: 20165,
+		Ratios: []float64{1.08, 1.09, 1.10}, Ratio: 1.09, Interval: stats.Interval{Lo: 1.08, Hi: 1.10}, MeanRatio: 1.093,
+		Goal: 1.12, Runs: 21.5, RunsGoal: 22, Stamps: [2]float64{9, 9}, PathLength: [2]int{9, 9}, Completed: 1,
+	}
+}
+
+func same() Row {
+	return Row{Name: "published port, A/A", Kind: KindSame, Ratio: 1.0004, Interval: stats.Interval{Lo: 0.998, Hi: 1.003}}
+}
+
+func result(rows ...Row) Result {
+	return Result{
+		Version: "v0", Date: "2026-01-02", Machine: Machine{Kernel: "6.18.0", CPU: "CPU", Cores: 2, Virtual: true},
+		Scheme: Scheme{Pairs: 14, Seed: 7, WindowMs: 100, Without: 5, With: 10, SettleMs: 1100},
+		Rows:   rows, Body: benchbpf.Body{StampNs: 50, ClockNs: 38, JourneyNs: 55, Counted: 10, Expected: 10, Runs: 5, Rounds: 2},
+	}
+}
+
+func TestFill(t *testing.T) {
+	var r Row
+	r.Fill([]stats.Pair{
+		{Before: span(100, 100), With: span(110, 110), After: span(100, 100)},
+		{Before: span(200, 200), With: span(240, 240), After: span(200, 200)},
+		{Before: span(100, 100), With: span(130, 130), After: span(100, 100)},
+	}, 1)
+	if want := []float64{1.1, 1.2, 1.3}; !reflect.DeepEqual(r.Ratios, want) {
+		t.Errorf("Ratios = %v, want %v", r.Ratios, want)
+	}
+	if r.Ratio != 1.2 || r.MeanRatio != 1.2 {
+		t.Errorf("Ratio, MeanRatio = %v, %v, want 1.2", r.Ratio, r.MeanRatio)
+	}
+	if r.WithoutNs != 100 || r.WithNs != 130 {
+		t.Errorf("medians %v and %v, want 100 and 130", r.WithoutNs, r.WithNs)
+	}
+	if r.Interval.Lo != 1.1 || r.Interval.Hi != 1.3 {
+		t.Errorf("Interval = %v, want [1.1, 1.3]", r.Interval)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Row)
+		want   string
+	}{
+		{"all followed", func(*Row) {}, ""},
+		{"as good as all", func(r *Row) { r.Completed = 0.9995 }, ""},
+		{"some did not complete", func(r *Row) { r.Completed = 0.9985 }, "99.850% of the journeys"},
+		{"nothing seen", func(r *Row) { r.Completed = math.NaN() }, "journeys completed"},
+		{"evicted", func(r *Row) { r.Evicted = 1 }, "1 journeys were evicted"},
+		{"a stamp is missing", func(r *Row) { r.Stamps[1] = 8.5 }, "8.500 stamps per packet out, the path has 9"},
+		{"no path", func(r *Row) { r.PathLength[0] = 0 }, "no path in"},
+		{"a bystander has no journeys", func(r *Row) { *r = Row{Kind: KindBystander} }, ""},
+	} {
+		row := good()
+		c.change(&row)
+		row.Check()
+		row.Check() // a reason is told once
+		got := strings.Join(row.Void, "; ")
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) || len(row.Void) > 1 {
+			t.Errorf("%s: void %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Row)
+		want   string
+	}{
+		{"good", func(*Row) {}, "met; runs met"},
+		{"too slow", func(r *Row) { r.Ratio, r.Interval = 1.2, stats.Interval{Lo: 1.19, Hi: 1.21} }, "not met; runs met"},
+		{"just met as printed", func(r *Row) { r.Ratio = 1.1204 }, "met; runs met"},
+		{"near the goal", func(r *Row) { r.Interval.Hi = 1.13 }, "met, within the error; runs met"},
+		{"too many runs", func(r *Row) { r.Runs = 22.5 }, "met; runs not met"},
+		{"void", func(r *Row) { r.Void = []string{"a", "b"} }, "void: a; b"},
+		{"only runs", func(r *Row) { r.Goal = 0 }, "runs met"},
+		{"A/A", func(r *Row) { *r = same() }, "holds"},
+		{"A/A off", func(r *Row) { *r = same(); r.Interval.Lo = 1.002 }, "does not hold"},
+		{"A/A wide", func(r *Row) { *r = same(); r.Interval.Lo = 0.97 }, "does not hold"},
+		{"A/A touches as printed", func(r *Row) { *r = same(); r.Interval.Lo = 1.0004 }, "holds"},
+	} {
+		row := good()
+		c.change(&row)
+		if got := row.Verdict(false); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestVerdictOfANoisyRun(t *testing.T) {
+	row := good()
+	if got := row.Verdict(true); got != "too noisy; runs met" {
+		t.Errorf("%q: only the count of runs means something", got)
+	}
+	row.Void = []string{"x"}
+	if got := row.Verdict(true); got != "void: x" {
+		t.Errorf("%q: a void row is void in any run", got)
+	}
+	if text := result(good()).Text(); !strings.Contains(text, "too noisy; runs met") {
+		t.Errorf("the table of a run without A/A arm judges times:\n%s", text)
+	}
+}
+
+func TestTooNoisy(t *testing.T) {
+	off := same()
+	off.Interval = stats.Interval{Lo: 1.01, Hi: 1.02}
+	busy := result(same(), good())
+	busy.Busy = 0.3
+	modes := result(same(), good())
+	modes.Modes = []string{"two groups"}
+	for _, c := range []struct {
+		name   string
+		result Result
+		want   string
+	}{
+		{"quiet", result(same(), good()), ""},
+		{"A/A off", result(off, good()), "A/A is 1.000 [1.010, 1.020]"},
+		{"no A/A", result(good()), "no A/A arm"},
+		{"other work", busy, "30% of a CPU"},
+		{"bimodal", modes, "two groups"},
+	} {
+		got := strings.Join(c.result.TooNoisy(), "; ")
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if c.result.Failed() != (c.want != "") {
+			t.Errorf("%s: Failed = %v", c.name, c.result.Failed())
+		}
+		for _, rendered := range []string{c.result.Text(), c.result.Markdown()} {
+			if has := strings.Contains(strings.ToLower(rendered), "too noisy"); has != (c.want != "") {
+				t.Errorf("%s: rendered says too noisy: %v\n%s", c.name, has, rendered)
+			}
+		}
+	}
+}
+
+func TestFailedByVoid(t *testing.T) {
+	row := good()
+	row.Void = []string{"x"}
+	if !result(same(), row).Failed() {
+		t.Error("a void row does not fail the run")
+	}
+	missed := result(same(), good())
+	missed.Body.Counted--
+	if !missed.Failed() || !strings.HasPrefix(missed.BodyVerdict(), "void") {
+		t.Errorf("a miss in the body is %q", missed.BodyVerdict())
+	}
+}
+
+func TestBodyVerdict(t *testing.T) {
+	r := result()
+	if got := r.BodyVerdict(); got != "met" {
+		t.Errorf("12 ns over the clock: %q", got)
+	}
+	r.Body.StampNs = 54
+	if got := r.BodyVerdict(); got != "not met" {
+		t.Errorf("16 ns over the clock: %q", got)
+	}
+}
+
+// What is stored is all that the page needs: read back, it gives the same bytes.
+func TestMarkdownFromStored(t *testing.T) {
+	r := result(same(), good())
+	r.Scheme.Quick = true
+	raw, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Result
+	if err := json.Unmarshal(raw, &back); err != nil {
+		t.Fatal(err)
+	}
+	if r.Markdown() != back.Markdown() || r.Text() != back.Text() {
+		t.Error("the stored result renders differently")
+	}
+	for _, want := range []string{
+		"quick trial", "| published port, hooks | 18.50 us | 20.16 us | x1.090 | [1.080, 1.100] | x1.093 | <= 1.12 | 21.50 | <= 22 | 9.00 + 9.00 | 100.000% | 0 | met; runs met |",
+		"kernel 6.18.0, CPU, 2 cores of a virtual machine", "12.0, met",
+	} {
+		if !strings.Contains(back.Markdown(), want) {
+			t.Errorf("the page lacks %q:\n%s", want, back.Markdown())
+		}
+	}
+}
+
+func TestTextIsAligned(t *testing.T) {
+	lines := strings.Split(result(same(), good()).Text(), "\n")
+	var ends []int
+	for _, line := range lines {
+		if at := strings.Index(line, "[0.998"); at >= 0 {
+			ends = append(ends, at)
+		}
+		if at := strings.Index(line, "[1.080"); at >= 0 {
+			ends = append(ends, at)
+		}
+	}
+	if len(ends) != 2 || ends[0] != ends[1] {
+		t.Errorf("intervals begin in columns %v", ends)
+	}
+}
