@@ -16,7 +16,8 @@ import (
 type collection struct {
 	kernel  *kernel
 	paths   map[int]*pathState // by place in the table of paths
-	retired []*pathState       // of targets that have gone
+	retired []*pathState       // of targets that have gone, or to them
+	gone    map[int]int        // how many targets have gone that had a number
 	null    [bpf.KernelVtTypeVT_TYPE_MAX]*series
 	waiting map[int]*[3]*series // by number of the target
 	records []journey.Record
@@ -25,8 +26,10 @@ type collection struct {
 // pathState is a path of the kernel's table and its histograms: the whole, then each hop.
 type pathState struct {
 	key      uint64
+	id       string
 	target   *target
 	peer     uint16
+	peerName string // once the path is retired: the peer's number may be another's
 	egress   bool
 	protocol uint8
 	flags    uint8
@@ -98,7 +101,7 @@ func (s *series) round(start time.Duration) {
 }
 
 func newCollection(k *kernel) *collection {
-	c := &collection{kernel: k, paths: map[int]*pathState{}, waiting: map[int]*[3]*series{}}
+	c := &collection{kernel: k, paths: map[int]*pathState{}, waiting: map[int]*[3]*series{}, gone: map[int]int{}}
 	for i := range c.null {
 		c.null[i] = newSeries(k.mem.shards)
 	}
@@ -157,7 +160,7 @@ func (c *collection) discover(path *bpf.KernelVtPath, t *Tracer) *pathState {
 		return nil
 	}
 	state := &pathState{
-		key: path.Key, target: t.targets[number], peer: path.Peer,
+		key: path.Key, id: c.pathID(path.Key, path.Peer), target: t.targets[number], peer: path.Peer,
 		egress:   path.Direction == uint8(bpf.KernelVtDirectionVT_EGRESS),
 		protocol: path.Protocol, flags: path.Flags,
 	}
@@ -176,14 +179,30 @@ func (p *pathState) read(mem *memory) {
 	}
 }
 
-// retire keeps what a target's paths have seen and gives their room back.
+// pathID is a path's name. A number that is another target's now makes another path.
+func (c *collection) pathID(key uint64, peer uint16) string {
+	if number, ok := targetOfPeer(peer); ok {
+		key ^= uint64(c.gone[number]) * golden
+	}
+	return pathID(key)
+}
+
+// targetOfPeer is the number of the target at a path's other end.
+func targetOfPeer(peer uint16) (number int, ok bool) {
+	const first, end = uint16(bpf.KernelVtPeerVT_PEER_TARGET), uint16(bpf.KernelVtPeerVT_PEER_FOREIGN)
+	return int(peer) - int(first), peer >= first && peer < end
+}
+
+// retire keeps what a target's paths, and its peers' to it, have seen and gives
+// their room back.
 func (c *collection) retire(target *target, t *Tracer) {
 	c.read(t)
 	mem := c.kernel.mem
 	for i, state := range c.paths {
-		if state.target != target {
+		if number, ok := targetOfPeer(state.peer); state.target != target && !(ok && number == target.number) {
 			continue
 		}
+		state.peerName = t.peer(state)
 		path := mem.paths.at(i)
 		atomic.StoreUint32(&path.Ready, 0)
 		for _, block := range state.blocks {
@@ -197,6 +216,7 @@ func (c *collection) retire(target *target, t *Tracer) {
 		delete(c.paths, i)
 		c.retired = append(c.retired, state)
 	}
+	c.gone[target.number]++
 }
 
 // of returns the paths of a target, those with the same key as one.

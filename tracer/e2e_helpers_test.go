@@ -181,7 +181,7 @@ func (s *stage) count(ns *netns.NS) (c counters) {
 // settle waits until no container's devices count anything more.
 func (s *stage) settle() {
 	s.t.Helper()
-	quiet := 4
+	quiet := 10
 	if s.world.Host.IP6.IsValid() {
 		quiet = 220 // multicast listeners report themselves twice within a second
 	}

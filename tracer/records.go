@@ -53,7 +53,7 @@ func (t *Tracer) journey(record journey.Record) []Journey {
 			Peer: t.peerName(of, record.Peers[direction]), Outcome: "completed", Slow: record.Slow, Bytes: record.Length,
 		}
 		if key := record.Keys[direction]; key != 0 {
-			j.Path = pathID(key)
+			j.Path = t.seen.pathID(key, record.Peers[direction])
 		}
 		if record.Dropped {
 			j.Outcome = "dropped: " + t.kernel.reason(record.Reason)

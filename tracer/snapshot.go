@@ -135,7 +135,7 @@ func (s *series) latency(null Null) Latency {
 
 func (t *Tracer) path(state *pathState, chains pathChains, null nullLines) Path {
 	path := Path{
-		ID: pathID(state.key), Family: "ipv4", Protocol: protocolName(state.protocol),
+		ID: state.id, Family: "ipv4", Protocol: protocolName(state.protocol),
 		Peer: t.peer(state), Flow: "established",
 	}
 	if state.flags&uint8(bpf.KernelVtFlagVT_FLAG_IPV6) != 0 {
@@ -211,6 +211,9 @@ func protocolName(number uint8) string {
 
 // peer names the other end of a path.
 func (t *Tracer) peer(state *pathState) string {
+	if state.peerName != "" {
+		return state.peerName
+	}
 	return t.peerName(state.target, state.peer)
 }
 
