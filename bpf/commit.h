@@ -17,6 +17,17 @@ static __always_inline __u64 vt_path_key(struct vt_slot *slot, __u32 direction)
 	return key ? key : 1;
 }
 
+/* A histogram that no path has; false when there is none. */
+static __always_inline bool vt_take_block(__u32 *block)
+{
+	if (VT_READ_ONCE(vt_next_block) < cfg_blocks) {
+		*block = __sync_fetch_and_add(&vt_next_block, 1);
+		if (*block < cfg_blocks)
+			return true;
+	}
+	return bpf_map_pop_elem(&vt_free, block) == 0;
+}
+
 /* Fills a path that this CPU has just claimed: once per path, not per packet. */
 static __noinline int vt_describe(struct vt_path *path, struct vt_slot *slot, __u32 direction)
 {
@@ -38,7 +49,7 @@ static __noinline int vt_describe(struct vt_path *path, struct vt_slot *slot, __
 		path->hook[i] = slot->stamp[i] >> 48;
 		path->ifindex[i] = slot->ifindex[i];
 		/* a path that does not get all of its blocks is counted, not measured */
-		if (bpf_map_pop_elem(&vt_free, &path->block[i]))
+		if (!vt_take_block(&path->block[i]))
 			break;
 		path->blocks = i + 1;
 	}

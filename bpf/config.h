@@ -17,6 +17,9 @@ volatile const bool cfg_shared_shards = false;
 /* Number of paths less one; a power of two less one. */
 volatile const __u32 cfg_path_mask = 255;
 
+/* Histogram blocks that there are. */
+volatile const __u32 cfg_blocks = 0;
+
 /* Sets of slots less one. Tests make it 0, so that all packets meet in one set. */
 volatile const __u32 cfg_set_mask = VT_SETS - 1;
 
@@ -44,5 +47,8 @@ volatile const __s32 cfg_cgroup_subsys = -1;
 
 /* A journey is stale, and its slot may be taken, after this long. */
 #define VT_STALE_NS 1000000000ULL
+
+/* A packet that shows up unannounced this soon after opening had begun its way before. */
+#define VT_SETTLE_NS 5000000ULL
 
 #endif

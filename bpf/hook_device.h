@@ -103,6 +103,30 @@ int vt_port_egress(struct __sk_buff *ctx)
 	return VT_TCX_NEXT;
 }
 
+/*
+ * The host's end of a veth whose container is no target, at detail `devices`:
+ * nothing behind it is hooked, so a journey to it ends here.
+ */
+SEC("tcx/egress")
+int vt_foreign_egress(struct __sk_buff *ctx)
+{
+	struct vt_found found;
+	struct vt_slot *slot = vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
+	struct vt_device *device;
+
+	if (!slot)
+		return VT_TCX_NEXT;
+	if (!slot->target[VT_EGRESS]) {
+		vt_forget(slot, found);
+		return VT_TCX_NEXT;
+	}
+	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
+	if (device)
+		slot->peer[VT_EGRESS] = VT_PEER_FOREIGN + device->target;
+	vt_complete(slot, found);
+	return VT_TCX_NEXT;
+}
+
 /* The target's own device, towards it: each packet that arrives passes here. */
 SEC("tcx/ingress")
 int vt_device_ingress(struct __sk_buff *ctx)

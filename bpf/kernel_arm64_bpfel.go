@@ -310,6 +310,7 @@ const (
 	KernelProgVtDataReady       = "vt_data_ready"
 	KernelProgVtDeviceEgress    = "vt_device_egress"
 	KernelProgVtDeviceIngress   = "vt_device_ingress"
+	KernelProgVtForeignEgress   = "vt_foreign_egress"
 	KernelProgVtGroReceive      = "vt_gro_receive"
 	KernelProgVtKfreeSkb        = "vt_kfree_skb"
 	KernelProgVtLocalIn         = "vt_local_in"
@@ -329,6 +330,7 @@ const (
 	KernelProgVtStartXmit       = "vt_start_xmit"
 	KernelProgVtUplinkEgress    = "vt_uplink_egress"
 	KernelProgVtUplinkIngress   = "vt_uplink_ingress"
+	KernelVarCfgBlocks          = "cfg_blocks"
 	KernelVarCfgCgroupSubsys    = "cfg_cgroup_subsys"
 	KernelVarCfgEndAtDevice     = "cfg_end_at_device"
 	KernelVarCfgFilterPeer      = "cfg_filter_peer"
@@ -354,6 +356,7 @@ const (
 	KernelVarVtFilterPorts      = "vt_filter_ports"
 	KernelVarVtFlows            = "vt_flows"
 	KernelVarVtGroups           = "vt_groups"
+	KernelVarVtNextBlock        = "vt_next_block"
 	KernelVarVtOpen             = "vt_open"
 	KernelVarVtOwners           = "vt_owners"
 	KernelVarVtPorts            = "vt_ports"
@@ -423,6 +426,7 @@ type KernelProgramSpecs struct {
 	VtDataReady       *ebpf.ProgramSpec `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.ProgramSpec `ebpf:"vt_device_egress"`
 	VtDeviceIngress   *ebpf.ProgramSpec `ebpf:"vt_device_ingress"`
+	VtForeignEgress   *ebpf.ProgramSpec `ebpf:"vt_foreign_egress"`
 	VtGroReceive      *ebpf.ProgramSpec `ebpf:"vt_gro_receive"`
 	VtKfreeSkb        *ebpf.ProgramSpec `ebpf:"vt_kfree_skb"`
 	VtLocalIn         *ebpf.ProgramSpec `ebpf:"vt_local_in"`
@@ -463,6 +467,7 @@ type KernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type KernelVariableSpecs struct {
+	CfgBlocks         *ebpf.VariableSpec `ebpf:"cfg_blocks"`
 	CfgCgroupSubsys   *ebpf.VariableSpec `ebpf:"cfg_cgroup_subsys"`
 	CfgEndAtDevice    *ebpf.VariableSpec `ebpf:"cfg_end_at_device"`
 	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
@@ -488,6 +493,7 @@ type KernelVariableSpecs struct {
 	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
 	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
+	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
 	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
 	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
@@ -546,6 +552,7 @@ func (m *KernelMaps) Close() error {
 //
 // It can be passed to LoadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type KernelVariables struct {
+	CfgBlocks         *ebpf.Variable `ebpf:"cfg_blocks"`
 	CfgCgroupSubsys   *ebpf.Variable `ebpf:"cfg_cgroup_subsys"`
 	CfgEndAtDevice    *ebpf.Variable `ebpf:"cfg_end_at_device"`
 	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
@@ -571,6 +578,7 @@ type KernelVariables struct {
 	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
 	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
+	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
 	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
 	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`
@@ -602,6 +610,7 @@ type KernelPrograms struct {
 	VtDataReady       *ebpf.Program `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.Program `ebpf:"vt_device_egress"`
 	VtDeviceIngress   *ebpf.Program `ebpf:"vt_device_ingress"`
+	VtForeignEgress   *ebpf.Program `ebpf:"vt_foreign_egress"`
 	VtGroReceive      *ebpf.Program `ebpf:"vt_gro_receive"`
 	VtKfreeSkb        *ebpf.Program `ebpf:"vt_kfree_skb"`
 	VtLocalIn         *ebpf.Program `ebpf:"vt_local_in"`
@@ -643,6 +652,7 @@ func (p *KernelPrograms) Close() error {
 		p.VtDataReady,
 		p.VtDeviceEgress,
 		p.VtDeviceIngress,
+		p.VtForeignEgress,
 		p.VtGroReceive,
 		p.VtKfreeSkb,
 		p.VtLocalIn,

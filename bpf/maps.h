@@ -89,8 +89,14 @@ struct vt_group {
 };
 struct vt_group vt_groups[VT_GROUPS];
 
-/* Journeys are started only while this is set: after all hooks stand, until the first one goes. */
-__u32 vt_open;
+/*
+ * Since when journeys are started, ns of CLOCK_MONOTONIC: after all hooks
+ * stand, until the first one goes; 0: they are not. Writer: Go.
+ */
+__u64 vt_open;
+
+/* Histogram blocks that no path has had yet begin here. Writer: the first journey of a path. */
+__u32 vt_next_block;
 
 /* When each target's proxy last got data, and how much of it is unanswered. Key: target modulo size. */
 #define VT_PROXIES 1024
@@ -115,7 +121,7 @@ struct {
 /*
  * Histograms of hops and paths. Key: block * shards + shard; writer: end hooks
  * (their own shard); reader: Go, through its memory. Blocks are handed out by
- * vt_free. Go sets the size: see tracer/sizes.go.
+ * vt_next_block and vt_free. Go sets the size: see tracer/sizes.go.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -126,9 +132,10 @@ struct {
 } vt_hists SEC(".maps");
 
 /*
- * Histogram blocks that no path uses. Value: block; writer: Go (at start, and
- * when a target has gone); reader: the first journey of a path. Empty: the
- * path is counted (unpathed), not measured.
+ * Histogram blocks that a path has had and no longer needs. Value: block;
+ * writer: Go, when a target has gone; reader: the first journey of a path, once
+ * vt_next_block has come to the end. Empty: the path is counted (unpathed), not
+ * measured. Never full: it has room for all blocks.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);

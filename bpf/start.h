@@ -12,9 +12,14 @@ struct vt_origin {
 	__u32 ifindex;
 };
 
-/* May this packet start a journey, after --proto, --port and --peer? */
-static __always_inline bool vt_wanted_packet(const struct vt_packet *packet)
+/*
+ * May this packet start a journey, after --proto, --port and --peer? Global, as
+ * vt_destined() is: the verifier then follows their branches once per program.
+ */
+__noinline int vt_wanted_packet(const struct vt_packet *packet)
 {
+	if (!packet)
+		return false;
 	if (cfg_filter_protocol && packet->protocol != cfg_filter_protocol &&
 	    !(cfg_filter_protocol == VT_IPPROTO_ICMP && packet->protocol == VT_IPPROTO_ICMPV6))
 		return false;
@@ -97,10 +102,13 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
  * A packet from outside, or from this host: to a target's own address, to a
  * port of the host that belongs to one, or the answer to a flow that one opened.
  */
-static __always_inline __u16 vt_destined(const struct vt_packet *packet)
+__noinline int vt_destined(const struct vt_packet *packet)
 {
-	__u32 owner = vt_lookup_address(packet->target_high, packet->target_low);
+	__u32 owner;
 
+	if (!packet)
+		return 0;
+	owner = vt_lookup_address(packet->target_high, packet->target_low);
 	if (!owner)
 		return 0;
 	if (owner != VT_ADDRESS_HOST)
@@ -144,6 +152,12 @@ static __always_inline void vt_learn_published(struct sk_buff *skb, __u16 target
 		*owner = target | VT_PORT_PUBLISHED;
 }
 
+/* At detail `devices` all that a target sends begins at its device, and nothing before. */
+static __always_inline bool vt_starts_here(__u32 direction)
+{
+	return cfg_end_at_device && direction == VT_EGRESS;
+}
+
 /*
  * A packet at a target's device, or at its other end, that has no journey: it
  * began unseen (a raw socket, a bridge's copy, a container that is no target),
@@ -167,7 +181,7 @@ static __always_inline struct vt_slot *vt_start_late(struct sk_buff *skb, const 
 		reason = VT_SKIP_NOT_IP;
 	else if (!vt_wanted_packet(&packet))
 		reason = VT_SKIP_FILTERED;
-	else if (!vt_open)
+	else if (!vt_open || (!vt_starts_here(direction) && bpf_ktime_get_ns() - vt_open < VT_SETTLE_NS))
 		reason = VT_SKIP_ATTACHING;
 	else {
 		if (!last)

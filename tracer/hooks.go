@@ -27,6 +27,7 @@ const (
 	ScopeUplink   Scope = "uplink"   // each uplink
 	ScopeBridge   Scope = "bridge"   // each bridge that a target is connected to
 	ScopePort     Scope = "port"     // the host's end of each device of a target
+	ScopeForeign  Scope = "foreign"  // the host's end of each device of other containers on those bridges
 	ScopeDevice   Scope = "device"   // each device of a target, in its namespace
 	ScopeLoopback Scope = "loopback" // the host's lo, where host-mode targets or docker-proxy are
 	ScopeHost     Scope = "host"     // the host's namespace
@@ -96,13 +97,15 @@ func tp(program string, details []Detail, duty Duty, is, borders string) HookSpe
 	}
 }
 
-func onDuty(duty Duty, h HookSpec) HookSpec { h.Duty = duty; return h }
-func hostModeOnly(h HookSpec) HookSpec      { h.Bridge, h.HostMode = false, true; return h }
+func onDuty(duty Duty, h HookSpec) HookSpec  { h.Duty = duty; return h }
+func ofDetail(d Detail, h HookSpec) HookSpec { h.Details = []Detail{d}; return h }
+func hostModeOnly(h HookSpec) HookSpec       { h.Bridge, h.HostMode = false, true; return h }
 
 func deviceHooks() []HookSpec {
 	return []HookSpec{
 		tcx("vt_port_egress", ScopePort, true, "border", "the bridge and the veth, towards the target"),
 		tcx("vt_port_ingress", ScopePort, false, "border", "the softirq queue and the bridge, from the target"),
+		ofDetail(DetailDevices, tcx("vt_foreign_egress", ScopeForeign, true, "end", "the bridge and a container that is no target")),
 		tcx("vt_device_ingress", ScopeDevice, false, "border, and the end at detail devices", "the softirq queue and the target's stack"),
 		tcx("vt_device_egress", ScopeDevice, true, "border, and the start at detail devices", "the target's stack and the veth"),
 		tcx("vt_null_tcx", ScopeDevice, true, "null hop of tcx", "two programs, right behind device/egress"),

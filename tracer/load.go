@@ -129,11 +129,6 @@ func load(cfg Config, f facts) (*kernel, error) {
 	if k.mem, err = newMemory(spec, &k.maps, k.bss, size.shards); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
-	for block := range uint32(size.blocks) {
-		if err := k.maps.VtFree.Put(nil, block); err != nil {
-			return nil, errors.Join(fmt.Errorf("hand out histogram %d: %w", block, err), k.close())
-		}
-	}
 	k.reasons = dropReasons()
 	return k, nil
 }
@@ -174,6 +169,7 @@ func configure(spec *ebpf.CollectionSpec, cfg Config, f facts, s sizes, cpus int
 		"cfg_shard_mask":      uint32(s.shards - 1),
 		"cfg_shared_shards":   s.shards < cpus,
 		"cfg_path_mask":       uint32(s.paths - 1),
+		"cfg_blocks":          uint32(s.blocks),
 		"cfg_slow_ns":         uint64(cfg.Slow),
 		"cfg_sample":          cfg.Sample,
 		"cfg_end_at_device":   cfg.Detail == DetailDevices,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -26,7 +27,7 @@ type memory struct {
 	ports    [2][]uint16           // written by us and by LISTEN events; by protocol: TCP, UDP
 	filter   []uint64              // written by us before attaching
 	groups   []bpf.KernelVtGroup   // written by us
-	open     *uint32               // written by us
+	open     *uint64               // written by us: since when
 	hists    array[bpf.KernelVtHist]
 	paths    array[bpf.KernelVtPath]
 	accounts array[bpf.KernelVtAccount]
@@ -94,7 +95,7 @@ func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, s
 	m.ports[1] = within[uint16](m.bss, at("vt_ports")+2<<16, 1<<16)
 	m.filter = within[uint64](m.bss, at("vt_filter_ports"), 1<<10)
 	m.groups = within[bpf.KernelVtGroup](m.bss, at("vt_groups"), bpf.Groups)
-	m.open = &within[uint32](m.bss, at("vt_open"), 1)[0]
+	m.open = &within[uint64](m.bss, at("vt_open"), 1)[0]
 	for _, arrayOf := range []struct {
 		from *ebpf.Map
 		to   *array[bpf.KernelVtHist]
@@ -117,14 +118,8 @@ func (m *memory) close() error {
 		m.waiting.mem.close(), m.null.mem.close(), m.bss.close())
 }
 
-// setOpen lets journeys start, or no longer.
-func (m *memory) setOpen(open bool) {
-	var value uint32
-	if open {
-		value = 1
-	}
-	atomic.StoreUint32(m.open, value)
-}
+// setOpen lets journeys start from now on (CLOCK_MONOTONIC); 0: no longer.
+func (m *memory) setOpen(now time.Duration) { atomic.StoreUint64(m.open, uint64(now)) }
 
 // eachLive calls fn for each journey under way, with the numbers plus 1 of its
 // targets by direction. A slot can end while it is looked at.

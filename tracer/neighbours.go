@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/vethtrace/vethtrace/bpf"
@@ -13,6 +14,8 @@ import (
 type neighbours struct {
 	byIndex map[int]int // index of the host's end of a veth: number
 	names   []string    // by number
+	inner   []int       // by number: index of the container's own end
+	links   map[int]*links
 }
 
 func (n *neighbours) name(number int) string {
@@ -22,11 +25,51 @@ func (n *neighbours) name(number int) string {
 	return n.names[number]
 }
 
-// findNeighbours makes the other ports of the targets' bridges known; t.mu is held.
-func (t *Tracer) findNeighbours(view topology.Namespace) error {
-	if t.foreign == nil {
-		t.foreign = &neighbours{byIndex: map[int]int{}}
+// behind names the container whose own device has that index. Indexes are of
+// its namespace, which the host cannot tell: where two have the same, it is
+// not known which one it is.
+func (n *neighbours) behind(inner int) string {
+	found := "unknown"
+	if n == nil {
+		return found
 	}
+	for _, number := range n.byIndex {
+		if n.inner[number] != inner {
+			continue
+		}
+		if found != "unknown" {
+			return "unknown"
+		}
+		found = n.names[number]
+	}
+	return found
+}
+
+// drop forgets the one at that port and detaches from it.
+func (n *neighbours) drop(index int) error {
+	if n == nil || n.links[index] == nil {
+		return nil
+	}
+	held := n.links[index]
+	delete(n.byIndex, index)
+	delete(n.links, index)
+	return held.close()
+}
+
+// close detaches from all of them.
+func (n *neighbours) close() error {
+	if n == nil {
+		return nil
+	}
+	var errs []error
+	for _, held := range n.links {
+		errs = append(errs, held.close())
+	}
+	return errors.Join(errs...)
+}
+
+// besides are the ports of the targets' bridges that are no target's; t.mu is held.
+func (t *Tracer) besides(view topology.Namespace) []topology.Link {
 	ours := map[int]bool{}
 	for _, target := range t.targets {
 		if target != nil {
@@ -35,31 +78,67 @@ func (t *Tracer) findNeighbours(view topology.Namespace) error {
 			}
 		}
 	}
+	var ports []topology.Link
 	for _, port := range view.Links {
-		if port.Kind != "veth" || !t.bridges[port.Master] || ours[port.Index] {
-			continue
+		if port.Kind == "veth" && t.bridges[port.Master] && !ours[port.Index] {
+			ports = append(ports, port)
 		}
+	}
+	return ports
+}
+
+// peersOf names the containers behind these ports. It may ask an engine, so t.mu is not held.
+func (t *Tracer) peersOf(ports []topology.Link) []string {
+	names := make([]string, len(ports))
+	for i, port := range ports {
+		if t.cfg.PeerName != nil {
+			names[i] = t.cfg.PeerName(port)
+		}
+		if names[i] == "" {
+			names[i] = port.Name
+		}
+	}
+	return names
+}
+
+// setNeighbours makes these ports known; t.mu is held.
+func (t *Tracer) setNeighbours(ports []topology.Link, names []string) error {
+	if t.foreign == nil {
+		t.foreign = &neighbours{byIndex: map[int]int{}, links: map[int]*links{}}
+	}
+	for i, port := range ports {
 		number, known := t.foreign.byIndex[port.Index]
 		if !known {
 			number = len(t.foreign.names)
 			t.foreign.byIndex[port.Index] = number
 			t.foreign.names = append(t.foreign.names, "")
+			t.foreign.inner = append(t.foreign.inner, 0)
 		}
-		t.foreign.names[number] = t.peerOf(port)
+		t.foreign.inner[number] = port.Parent
+		t.foreign.names[number] = names[i]
 		if err := t.tables.setDevice(t.host.Inode(), port.Index, number, bpf.KernelVtRoleVT_ROLE_FOREIGN); err != nil {
 			return fmt.Errorf("know the containers beside the targets: %w", err)
+		}
+		if err := t.attachNeighbour(port.Index); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (t *Tracer) peerOf(port topology.Link) string {
-	if t.cfg.PeerName != nil {
-		if name := t.cfg.PeerName(port); name != "" {
-			return name
+// attachNeighbour attaches what detail devices needs at such a port, once.
+func (t *Tracer) attachNeighbour(index int) error {
+	if t.foreign.links[index] != nil {
+		return nil
+	}
+	held := &links{}
+	for _, h := range t.wanted(ScopeForeign) {
+		if err := (attacher{t.host, t.kernel.programs}).tcx(held, h, index); err != nil {
+			return errors.Join(err, held.close())
 		}
 	}
-	return port.Name
+	t.foreign.links[index] = held
+	return nil
 }
 
 // watchHost keeps the names of devices and the containers beside the targets current until ctx ends.
@@ -76,6 +155,10 @@ func (t *Tracer) watchHost(ctx context.Context) {
 			continue
 		}
 		t.mu.Lock()
+		ports := t.besides(view)
+		t.mu.Unlock()
+		names := t.peersOf(ports)
+		t.mu.Lock()
 		if t.closed {
 			t.mu.Unlock()
 			return
@@ -84,7 +167,7 @@ func (t *Tracer) watchHost(ctx context.Context) {
 			t.hostNames[link.Index] = link.Name
 		}
 		t.dropNeighbours(view)
-		err = t.findNeighbours(view)
+		err = t.setNeighbours(ports, names)
 		t.mu.Unlock()
 		if err != nil {
 			t.cfg.Log.Warn("follow the host's devices", "error", err)
@@ -100,7 +183,9 @@ func (t *Tracer) dropNeighbours(view topology.Namespace) {
 	for index, number := range t.foreign.byIndex {
 		if view.ByIndex(index) == nil {
 			t.tables.dropDevices(number, bpf.KernelVtRoleVT_ROLE_FOREIGN)
-			delete(t.foreign.byIndex, index)
+			if err := t.foreign.drop(index); err != nil {
+				t.cfg.Log.Warn("detach from a device that has gone", "error", err)
+			}
 		}
 	}
 }

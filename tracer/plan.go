@@ -107,7 +107,8 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 	if err := t.attachHost(view); err != nil {
 		return err
 	}
-	if err := t.findNeighbours(view); err != nil {
+	ports := t.besides(view)
+	if err := t.setNeighbours(ports, t.peersOf(ports)); err != nil {
 		return err
 	}
 	if err := t.findQueues(); err != nil {

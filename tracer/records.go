@@ -50,7 +50,7 @@ func (t *Tracer) journey(record journey.Record) []Journey {
 		of := t.targets[number]
 		j := Journey{
 			ID: uint64(record.Start), Target: of.spec.Name, Direction: Direction(direction),
-			Peer: t.peerName(of, record.Peers[direction]), Outcome: "completed", Slow: record.Slow, Bytes: record.Length,
+			Outcome: "completed", Slow: record.Slow, Bytes: record.Length,
 		}
 		if key := record.Keys[direction]; key != 0 {
 			j.Path = t.seen.pathID(key, record.Peers[direction])
@@ -63,6 +63,7 @@ func (t *Tracer) journey(record journey.Record) []Journey {
 		for i, stamp := range record.Stamps {
 			hooks[i], ifindex[i] = stamp.Hook, stamp.Ifindex
 		}
+		j.Peer = t.peerOf(of, record.Peers[direction], j.Direction == Egress, hooks, ifindex)
 		hops := journey.Hops(hooks, pathChains{t.chains, of.chains})
 		for i, stamp := range record.Stamps {
 			s := Stamp{Hook: stamp.Hook.String(), Device: t.nameOf(of, hooks, ifindex, i), CPU: stamp.CPU, T: stamp.T}

@@ -214,7 +214,21 @@ func (t *Tracer) peer(state *pathState) string {
 	if state.peerName != "" {
 		return state.peerName
 	}
-	return t.peerName(state.target, state.peer)
+	return t.peerOf(state.target, state.peer, state.egress, state.hooks, state.ifindex)
+}
+
+// peerOf names it by what the kernel knew or, for a container that is no
+// target, by the device at which the packet left what is traced.
+func (t *Tracer) peerOf(of *target, peer uint16, egress bool, hooks []journey.Hook, ifindex []int) string {
+	last := len(hooks) - 1
+	crossed := last >= 0 && (hooks[last] == journey.NetifRx || hooks[last] == journey.GROReceive)
+	if peer != uint16(bpf.KernelVtPeerVT_PEER_UNKNOWN) || !egress || !crossed {
+		return t.peerName(of, peer)
+	}
+	if name := t.foreign.behind(ifindex[last]); name != "unknown" {
+		return "container:" + name
+	}
+	return "unknown"
 }
 
 func (t *Tracer) peerName(of *target, peer uint16) string {

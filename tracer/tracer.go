@@ -112,7 +112,7 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 // begin lets journeys start and starts the goroutines.
 func (t *Tracer) begin(ctx context.Context) {
 	t.start, t.clock = time.Now(), monotonic()
-	t.kernel.mem.setOpen(true)
+	t.kernel.mem.setOpen(t.clock)
 	t.done.Go(t.readRecords)
 	t.done.Go(func() { t.collectRounds(ctx) })
 	t.done.Go(func() { t.windows.run(ctx) })
@@ -253,7 +253,7 @@ func (t *Tracer) Stop() error {
 	}
 	var errs []error
 	if t.kernel != nil && t.kernel.mem != nil {
-		t.kernel.mem.setOpen(false)
+		t.kernel.mem.setOpen(0)
 		t.drain()
 	}
 	if t.windows != nil {
@@ -264,7 +264,7 @@ func (t *Tracer) Stop() error {
 			errs = append(errs, target.links.close())
 		}
 	}
-	errs = append(errs, t.hostLinks.close())
+	errs = append(errs, t.foreign.close(), t.hostLinks.close())
 	if t.ring != nil {
 		errs = append(errs, t.ring.Flush())
 	}

@@ -3,6 +3,9 @@ package tracer
 import (
 	"context"
 	"errors"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,11 +16,13 @@ import (
 // journey's end, are attached for this long once per period: together they
 // would be eleven program runs per round trip, and a twentieth of the packets
 // is a sample of thousands. With little traffic each packet counts, and the
-// cost does not.
+// cost does not. Tracepoints are the whole machine's, so it is the machine's
+// traffic that counts, not the targets' alone.
 const (
 	windowPeriod = time.Second
 	windowLength = 50 * time.Millisecond
-	busyPackets  = 500 // journeys of a period from which on there is load
+	calmLook     = 100 * time.Millisecond // between two looks while there is little traffic
+	busyPackets  = 2000                   // received by the machine per second, from which on there is load
 )
 
 // windows attaches and detaches the hooks of DutyWindows.
@@ -31,7 +36,8 @@ type windows struct {
 	open    bool
 	pinned  map[*target]bool // an NFQUEUE is bound there: links must not go before the end
 	closed  bool
-	before  uint64 // completed journeys at the last look
+	before  uint64 // packets that the machine had received at the last look
+	looked  time.Time
 }
 
 func newWindows(t *Tracer) *windows {
@@ -40,19 +46,17 @@ func newWindows(t *Tracer) *windows {
 
 func (w *windows) run(ctx context.Context) {
 	for {
-		busy := w.busy()
 		if err := w.attach(); err != nil {
 			w.tracer.cfg.Log.Warn("measure the cost of stamps", "error", err)
 		}
-		length := windowPeriod
-		if busy {
-			length = windowLength
-		}
-		if !sleep(ctx, length) {
-			return
-		}
-		if !busy {
+		if !w.busy() {
+			if !sleep(ctx, calmLook) {
+				return
+			}
 			continue
+		}
+		if !sleep(ctx, windowLength) {
+			return
 		}
 		if err := w.detach(); err != nil {
 			w.tracer.cfg.Log.Warn("measure the cost of stamps", "error", err)
@@ -72,24 +76,33 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// busy tells whether the last period had so much traffic that windows are worth their while.
+// busy tells whether the machine has received so many packets since the last
+// look that windows are worth their while. Where it cannot be told, it has.
 func (w *windows) busy() bool {
-	t := w.tracer
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
+	raw, err := os.ReadFile(softnetStat)
+	if err != nil {
 		return true
 	}
-	var completed uint64
-	for _, target := range t.targets {
-		if target != nil {
-			account := t.account(target)
-			completed += account[Ingress].Completed + account[Egress].Completed
+	received, now := receivedPackets(raw), time.Now()
+	gained, since := received-w.before, now.Sub(w.looked).Seconds()
+	first := w.looked.IsZero()
+	w.before, w.looked = received, now
+	return !first && float64(gained) > busyPackets*since
+}
+
+// softnetStat counts what each CPU has received, for all namespaces (Linux net/core/net-procfs.c).
+const softnetStat = "/proc/net/softnet_stat"
+
+// receivedPackets is the sum of its first column: 32-bit counters in hexadecimal, one line per CPU.
+func receivedPackets(raw []byte) uint64 {
+	var sum uint64
+	for line := range strings.Lines(string(raw)) {
+		first, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.ParseUint(first, 16, 64); err == nil {
+			sum += n
 		}
 	}
-	gained := completed - w.before
-	w.before = completed
-	return gained > busyPackets
+	return sum
 }
 
 // rows are those of the table that belong to windows.

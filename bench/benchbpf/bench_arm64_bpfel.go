@@ -193,6 +193,7 @@ const (
 	BenchProgBenchUncountedLong  = "bench_uncounted_long"
 	BenchProgBenchUncountedShort = "bench_uncounted_short"
 	BenchVarBenchSink            = "bench_sink"
+	BenchVarCfgBlocks            = "cfg_blocks"
 	BenchVarCfgCgroupSubsys      = "cfg_cgroup_subsys"
 	BenchVarCfgEndAtDevice       = "cfg_end_at_device"
 	BenchVarCfgFilterPeer        = "cfg_filter_peer"
@@ -218,6 +219,7 @@ const (
 	BenchVarVtFilterPorts        = "vt_filter_ports"
 	BenchVarVtFlows              = "vt_flows"
 	BenchVarVtGroups             = "vt_groups"
+	BenchVarVtNextBlock          = "vt_next_block"
 	BenchVarVtOpen               = "vt_open"
 	BenchVarVtOwners             = "vt_owners"
 	BenchVarVtPorts              = "vt_ports"
@@ -298,6 +300,7 @@ type BenchMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchVariableSpecs struct {
 	BenchSink         *ebpf.VariableSpec `ebpf:"bench_sink"`
+	CfgBlocks         *ebpf.VariableSpec `ebpf:"cfg_blocks"`
 	CfgCgroupSubsys   *ebpf.VariableSpec `ebpf:"cfg_cgroup_subsys"`
 	CfgEndAtDevice    *ebpf.VariableSpec `ebpf:"cfg_end_at_device"`
 	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
@@ -323,6 +326,7 @@ type BenchVariableSpecs struct {
 	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
 	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
+	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
 	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
 	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
@@ -382,6 +386,7 @@ func (m *BenchMaps) Close() error {
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchVariables struct {
 	BenchSink         *ebpf.Variable `ebpf:"bench_sink"`
+	CfgBlocks         *ebpf.Variable `ebpf:"cfg_blocks"`
 	CfgCgroupSubsys   *ebpf.Variable `ebpf:"cfg_cgroup_subsys"`
 	CfgEndAtDevice    *ebpf.Variable `ebpf:"cfg_end_at_device"`
 	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
@@ -407,6 +412,7 @@ type BenchVariables struct {
 	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
 	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
+	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
 	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
 	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`

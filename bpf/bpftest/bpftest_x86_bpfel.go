@@ -187,6 +187,7 @@ const (
 	BpftestMapVtWaiting         = "vt_waiting"
 	BpftestProgTestObserve      = "test_observe"
 	BpftestProgTestRace         = "test_race"
+	BpftestVarCfgBlocks         = "cfg_blocks"
 	BpftestVarCfgCgroupSubsys   = "cfg_cgroup_subsys"
 	BpftestVarCfgEndAtDevice    = "cfg_end_at_device"
 	BpftestVarCfgFilterPeer     = "cfg_filter_peer"
@@ -220,6 +221,7 @@ const (
 	BpftestVarVtFilterPorts     = "vt_filter_ports"
 	BpftestVarVtFlows           = "vt_flows"
 	BpftestVarVtGroups          = "vt_groups"
+	BpftestVarVtNextBlock       = "vt_next_block"
 	BpftestVarVtOpen            = "vt_open"
 	BpftestVarVtOwners          = "vt_owners"
 	BpftestVarVtPorts           = "vt_ports"
@@ -294,6 +296,7 @@ type BpftestMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpftestVariableSpecs struct {
+	CfgBlocks         *ebpf.VariableSpec `ebpf:"cfg_blocks"`
 	CfgCgroupSubsys   *ebpf.VariableSpec `ebpf:"cfg_cgroup_subsys"`
 	CfgEndAtDevice    *ebpf.VariableSpec `ebpf:"cfg_end_at_device"`
 	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
@@ -327,6 +330,7 @@ type BpftestVariableSpecs struct {
 	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
 	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
+	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
 	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
 	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
@@ -385,6 +389,7 @@ func (m *BpftestMaps) Close() error {
 //
 // It can be passed to LoadBpftestObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpftestVariables struct {
+	CfgBlocks         *ebpf.Variable `ebpf:"cfg_blocks"`
 	CfgCgroupSubsys   *ebpf.Variable `ebpf:"cfg_cgroup_subsys"`
 	CfgEndAtDevice    *ebpf.Variable `ebpf:"cfg_end_at_device"`
 	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
@@ -418,6 +423,7 @@ type BpftestVariables struct {
 	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
 	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
+	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
 	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
 	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`
