@@ -3,7 +3,6 @@ package tracer_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -331,86 +330,6 @@ func (s *stage) checkPaths(target tracer.Target) {
 			s.t.Errorf("%s: %f ns at p50: %s", target.Name, p50, describePath(p))
 		}
 	}
-}
-
-// want is a path that must be there.
-type want struct {
-	target    string
-	direction tracer.Direction
-	family    string // default ipv4
-	protocol  string
-	peer      string
-	flow      string // default established
-	packets   uint64 // 0: at least one
-	hops      string // names, apart by blanks
-}
-
-// expect finds the path, which must be the only one of its kind.
-func expect(t *testing.T, snapshot tracer.Snapshot, w want) tracer.Path {
-	t.Helper()
-	if w.family == "" {
-		w.family = "ipv4"
-	}
-	if w.flow == "" {
-		w.flow = "established"
-	}
-	var found []tracer.Path
-	for _, p := range targetOf(t, snapshot, w.target).Paths {
-		if p.Direction == w.direction && p.Family == w.family && p.Protocol == w.protocol && p.Peer == w.peer && p.Flow == w.flow {
-			found = append(found, p)
-		}
-	}
-	kind := fmt.Sprintf("%s %v %s %s %s %s", w.target, w.direction, w.family, w.protocol, w.peer, w.flow)
-	if len(found) != 1 {
-		t.Errorf("%s: %d paths, want 1:", kind, len(found))
-		for _, p := range found {
-			t.Log(describePath(p))
-		}
-		return tracer.Path{}
-	}
-	p := found[0]
-	if w.packets != 0 && p.Packets != w.packets {
-		t.Errorf("%s: %d packets, want %d", kind, p.Packets, w.packets)
-	}
-	if got := hopNames(p); w.hops != "" && got != w.hops {
-		t.Errorf("%s:\n got %s\nwant %s", kind, got, w.hops)
-	}
-	return p
-}
-
-func targetOf(t *testing.T, snapshot tracer.Snapshot, name string) tracer.Target {
-	t.Helper()
-	for _, target := range snapshot.Targets {
-		if target.Name == name {
-			return target
-		}
-	}
-	t.Fatalf("no target %s", name)
-	return tracer.Target{}
-}
-
-func hopNames(p tracer.Path) string {
-	var names []string
-	for _, hop := range p.Hops {
-		names = append(names, hop.Name)
-	}
-	return strings.Join(names, " ")
-}
-
-func describePath(p tracer.Path) string {
-	return fmt.Sprintf("%v %s %s %s %s n=%d: %s", p.Direction, p.Family, p.Protocol, p.Peer, p.Flow, p.Packets, hopNames(p))
-}
-
-func describeSnapshot(s tracer.Snapshot) string {
-	var b strings.Builder
-	for _, target := range s.Targets {
-		fmt.Fprintf(&b, "%s in %+v\n  out %+v\n  skipped %v drops %v\n", target.Name,
-			target.Accounting[0], target.Accounting[1], target.Skipped, target.Drops)
-		for _, p := range target.Paths {
-			fmt.Fprintf(&b, "  %s\n", describePath(p))
-		}
-	}
-	return b.String()
 }
 
 // echoServer answers datagrams and connections on a port of a node's namespace.
