@@ -2,9 +2,11 @@ package tracer_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
@@ -86,4 +88,14 @@ func describeSnapshot(s tracer.Snapshot) string {
 		}
 	}
 	return b.String()
+}
+
+func (s *stage) udp(from *lab.Node, to netip.Addr, port uint16, n int) {
+	s.t.Helper()
+	s.exact(from.UDPEcho(s.ctx, netip.AddrPortFrom(to, port), n, 32))
+}
+
+func (s *stage) tcp(from *lab.Node, to netip.Addr, port uint16, n int) {
+	s.t.Helper()
+	s.exact(from.TCPEcho(s.ctx, netip.AddrPortFrom(to, port), n, 32))
 }

@@ -391,13 +391,3 @@ func (s *stage) exact(result lab.Result, err error) {
 		s.t.Fatalf("load: %d done, %d errors: %v %v", result.Done, result.Errors, result.Last, err)
 	}
 }
-
-func (s *stage) udp(from *lab.Node, to netip.Addr, port uint16, n int) {
-	s.t.Helper()
-	s.exact(from.UDPEcho(s.ctx, netip.AddrPortFrom(to, port), n, 32))
-}
-
-func (s *stage) tcp(from *lab.Node, to netip.Addr, port uint16, n int) {
-	s.t.Helper()
-	s.exact(from.TCPEcho(s.ctx, netip.AddrPortFrom(to, port), n, 32))
-}
