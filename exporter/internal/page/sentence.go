@@ -123,11 +123,19 @@ func merged(paths []tracer.Path, belongs func(tracer.Path) bool) tracer.Latency 
 }
 
 // dropped is "37 dropped in netfilter/forward, 2 in qdisc": the three hops
+// housekeeping tells drops that are nobody's loss: a bridge sends its IPv6
+// multicast to each port, and Docker turns IPv6 off in containers that have no
+// such address. They are listed, but no part of the answer.
+func housekeeping(d tracer.Drop) bool { return d.Reason == "IPV6DISABLED" }
+
 // with the most drops, the rest in one number.
 func dropped(drops []tracer.Drop) string {
 	counts := make(map[string]uint64)
 	var hops []string
 	for _, d := range drops {
+		if housekeeping(d) {
+			continue
+		}
 		if d.Count > 0 && counts[d.Hop] == 0 {
 			hops = append(hops, d.Hop)
 		}
