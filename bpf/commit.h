@@ -29,7 +29,7 @@ static __always_inline bool vt_take_block(__u32 *block)
 }
 
 /* Fills a path that this CPU has just claimed: once per path, not per packet. */
-static __noinline int vt_describe(struct vt_path *path, struct vt_slot *slot, __u32 direction)
+VT_COLD int vt_describe(struct vt_path *path, struct vt_slot *slot, __u32 direction)
 {
 	__u32 count;
 
@@ -60,6 +60,7 @@ static __noinline int vt_describe(struct vt_path *path, struct vt_slot *slot, __
 /* The path of a journey, made if this is its first; NULL when the table is full or another CPU is making it. */
 static __always_inline struct vt_path *vt_find_path(struct vt_slot *slot, __u32 direction, __u64 key)
 {
+#pragma clang loop unroll(disable)
 	for (__u32 probe = 0; probe < VT_PATH_PROBES; probe++) {
 		__u32 index = (key + probe) & cfg_path_mask;
 		struct vt_path *path = bpf_map_lookup_elem(&vt_paths, &index);

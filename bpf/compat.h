@@ -44,6 +44,12 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 /* A read-only view of any address as TYPE: plain loads that yield 0 where nothing is mapped (Linux 6.2). */
 #define vt_cast(TYPE, address) ((TYPE *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(TYPE)))
 
+/*
+ * What few packets need is a function of its own: the way of all others stays
+ * short, and fits into the processor's instruction cache beside the kernel's.
+ */
+#define VT_COLD static __noinline __attribute__((unused))
+
 #define VT_LIKELY(x) __builtin_expect(!!(x), 1)
 #define VT_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define VT_READ_ONCE(x) (*(volatile typeof(x) *)&(x))

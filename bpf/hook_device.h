@@ -24,6 +24,23 @@ int vt_uplink_ingress(struct __sk_buff *ctx)
 	return VT_TCX_NEXT;
 }
 
+/* Conntrack says that the other end opened this connection. */
+static __always_inline bool vt_answers(struct sk_buff *skb)
+{
+	__u64 conntrack = skb->_nfct;
+
+	return conntrack > VT_NFCT_INFO && (conntrack & VT_NFCT_INFO) > VT_CT_NEW;
+}
+
+/* Remembers a connection that a target has opened, as it looks outside. */
+VT_COLD void vt_learn_leaving(struct sk_buff *skb, __u16 target)
+{
+	struct vt_packet packet;
+
+	if (vt_parse(skb, &packet) && !vt_lookup_port(packet.protocol, packet.source_port))
+		vt_learn_flow(&packet, target);
+}
+
 /* The uplink, to outside: a journey from a target ends here, or behind the device's queue. */
 SEC("tcx/egress")
 int vt_uplink_egress(struct __sk_buff *ctx)
@@ -31,7 +48,6 @@ int vt_uplink_egress(struct __sk_buff *ctx)
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct vt_found found;
 	struct vt_slot *slot = vt_pass(skb, &found, VT_HOOK_UPLINK_EGRESS, ctx->ifindex);
-	struct vt_packet packet;
 
 	if (!slot)
 		return VT_TCX_NEXT;
@@ -40,8 +56,8 @@ int vt_uplink_egress(struct __sk_buff *ctx)
 		return VT_TCX_NEXT;
 	}
 	slot->peer[VT_EGRESS] = VT_PEER_UPLINK;
-	if (vt_parse(skb, &packet) && !vt_lookup_port(packet.protocol, packet.source_port))
-		vt_learn_flow(&packet, slot->target[VT_EGRESS]);
+	if (!vt_answers(skb))
+		vt_learn_leaving(skb, slot->target[VT_EGRESS]);
 	/* a packet that the kernel may still cut into segments would not be seen again behind the queue */
 	if (!cfg_qdisc || slot->segments > 1)
 		vt_complete(slot, found);
@@ -84,7 +100,8 @@ int vt_port_egress(struct __sk_buff *ctx)
 	struct vt_slot *slot = vt_pass(skb, &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
 	struct vt_device *device;
 
-	if (slot && slot->target[VT_INGRESS])
+	/* as guessed at the start: no need to look */
+	if (slot && vt_port_index[(slot->target[VT_INGRESS] - 1) & (VT_TARGETS - 1)] == ctx->ifindex)
 		return VT_TCX_NEXT;
 	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
 	if (!device)
@@ -134,8 +151,11 @@ int vt_device_ingress(struct __sk_buff *ctx)
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct vt_found found;
 	struct vt_slot *slot = vt_pass(skb, &found, VT_HOOK_DEVICE_INGRESS, ctx->ifindex);
-	struct vt_device *device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
+	struct vt_device *device;
 
+	if (slot && slot->target[VT_INGRESS])
+		goto end;
+	device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
 	if (!device)
 		return VT_TCX_NEXT;
 	if (slot) {
@@ -149,6 +169,7 @@ int vt_device_ingress(struct __sk_buff *ctx)
 
 		slot = vt_start_late(skb, &origin, VT_INGRESS, true, &found);
 	}
+end:
 	if (cfg_end_at_device && slot)
 		vt_complete(slot, found);
 	return VT_TCX_NEXT;

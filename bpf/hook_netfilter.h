@@ -201,7 +201,9 @@ int vt_local_out(struct bpf_nf_ctx *ctx)
 	/* what a container says to itself crosses no border */
 	if (side && state->out->flags & 8 /* IFF_LOOPBACK */)
 		return VT_NF_ACCEPT;
-	if (!vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
+	if (side ? !vt_parse_brief(skb, &packet) : !vt_parse(skb, &packet))
+		return VT_NF_ACCEPT;
+	if (!vt_wanted_packet(&packet))
 		return VT_NF_ACCEPT;
 	if (side) {
 		struct vt_device *device = vt_lookup_device(state->net->ns.inum, 0);

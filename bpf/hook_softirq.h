@@ -4,7 +4,7 @@
 #define VT_HOOK_SOFTIRQ_H
 
 /* A packet from a container that is no target, as it comes out of its veth at the host. */
-static __always_inline void vt_from_foreign(struct sk_buff *skb, __u32 hook, __u32 ifindex)
+VT_COLD void vt_from_foreign(struct sk_buff *skb, __u32 hook, __u32 ifindex)
 {
 	struct vt_device *device = vt_lookup_device(cfg_host_netns, ifindex);
 	struct vt_origin origin = { .hook = hook, .ifindex = ifindex };
@@ -22,7 +22,7 @@ static __always_inline void vt_from_foreign(struct sk_buff *skb, __u32 hook, __u
 }
 
 /* A journey that has crossed into another namespace: if nothing of ours is there, it ends. */
-static __always_inline void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 netns, __u32 ifindex)
+VT_COLD void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 netns, __u32 ifindex)
 {
 	struct vt_device *device = vt_lookup_device(netns, ifindex);
 

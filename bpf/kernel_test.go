@@ -136,13 +136,14 @@ func TestSizes(t *testing.T) {
 	}
 	var slot bpf.KernelVtSlot
 	for name, want := range map[string]uint32{
-		"vt_owners":    bpf.Slots * 8,
-		"vt_devices":   bpf.Devices * 16,
-		"vt_addresses": bpf.Addresses * 24,
-		"vt_groups":    bpf.Groups * 16,
-		"vt_proxies":   bpf.Proxies * 16,
-		"vt_ports":     2 * 65536 * 2,
-		"vt_slots":     bpf.Slots * (64 + bpf.Stamps*14),
+		"vt_owners":     bpf.Slots * 8,
+		"vt_devices":    bpf.Devices * 16,
+		"vt_port_index": bpf.Targets * 4,
+		"vt_addresses":  bpf.Addresses * 24,
+		"vt_groups":     bpf.Groups * 16,
+		"vt_proxies":    bpf.Proxies * 16,
+		"vt_ports":      2 * 65536 * 2,
+		"vt_slots":      bpf.Slots * (64 + bpf.Stamps*14),
 	} {
 		if got := spec.Variables[name].Size(); got != want {
 			t.Errorf("%s has %d bytes, want %d", name, got, want)

@@ -359,6 +359,7 @@ const (
 	KernelVarVtNextBlock        = "vt_next_block"
 	KernelVarVtOpen             = "vt_open"
 	KernelVarVtOwners           = "vt_owners"
+	KernelVarVtPortIndex        = "vt_port_index"
 	KernelVarVtPorts            = "vt_ports"
 	KernelVarVtProxies          = "vt_proxies"
 	KernelVarVtRefusals         = "vt_refusals"
@@ -496,6 +497,7 @@ type KernelVariableSpecs struct {
 	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
 	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
+	VtPortIndex       *ebpf.VariableSpec `ebpf:"vt_port_index"`
 	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
 	VtProxies         *ebpf.VariableSpec `ebpf:"vt_proxies"`
 	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
@@ -581,6 +583,7 @@ type KernelVariables struct {
 	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
 	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
+	VtPortIndex       *ebpf.Variable `ebpf:"vt_port_index"`
 	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`
 	VtProxies         *ebpf.Variable `ebpf:"vt_proxies"`
 	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`

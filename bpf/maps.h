@@ -38,6 +38,14 @@ struct vt_slot vt_slots[VT_SLOTS] __attribute__((aligned(64)));
 struct vt_device vt_devices[VT_DEVICES] __attribute__((aligned(64)));
 
 /*
+ * The host's end of each target's first device. Key: number of the target
+ * modulo size; value: ifindex; writer: Go; reader: vt_port_egress, which looks
+ * the device up where this is another one.
+ */
+#define VT_TARGETS 4096
+__u32 vt_port_index[VT_TARGETS];
+
+/*
  * Addresses of targets and of the host. Key: address, open addressing; writer:
  * Go; reader: start hooks. An address that finds no place is refused by Go.
  */

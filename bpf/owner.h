@@ -9,6 +9,7 @@ static __always_inline struct vt_device *vt_lookup_device(__u32 netns, __u32 ifi
 	__u64 key = (__u64)netns << 32 | ifindex;
 	__u32 first = (key * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
 
+#pragma clang loop unroll(disable)
 	for (__u32 probe = 0; probe < VT_PROBES; probe++) {
 		struct vt_device *device = &vt_devices[(first + probe) & (VT_DEVICES - 1)];
 
@@ -29,6 +30,7 @@ static __always_inline __u32 vt_lookup_address(__u64 high, __u64 low)
 {
 	__u32 first = ((high ^ low) * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
 
+#pragma clang loop unroll(disable)
 	for (__u32 probe = 0; probe < VT_PROBES; probe++) {
 		struct vt_address *address = &vt_addresses[(first + probe) & (VT_ADDRESSES - 1)];
 

@@ -128,39 +128,57 @@ static __always_inline __u64 vt_half(struct in6_addr *address, int word)
 	return (__u64)address->in6_u.u6_addr32[word + 1] << 32 | address->in6_u.u6_addr32[word];
 }
 
+/* The part of vt_parse() for IPv6. Not inlined: programs are small where most packets pass. */
+VT_COLD void vt_parse_ipv6(const struct sk_buff *skb, struct vt_packet *packet)
+{
+	unsigned char *network = vt_network(skb);
+	struct ipv6hdr *ip = vt_cast(struct ipv6hdr, network);
+
+	packet->ipv6 = true;
+	packet->source_high = vt_half(&ip->saddr, 0);
+	packet->source_low = vt_half(&ip->saddr, 2);
+	packet->target_high = vt_half(&ip->daddr, 0);
+	packet->target_low = vt_half(&ip->daddr, 2);
+	packet->protocol = ip->nexthdr;
+	packet->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	vt_parse_ports(packet, vt_skip_extensions(network + sizeof(*ip), &packet->protocol));
+}
+
 /* Reads addresses and ports; false when the packet is not IP. */
 static __always_inline bool vt_parse(const struct sk_buff *skb, struct vt_packet *packet)
 {
-	unsigned char *network = vt_network(skb);
+	unsigned char *network;
+	struct iphdr *ip;
 
 	packet->source_port = packet->target_port = 0;
-	if (skb->protocol == bpf_htons(VT_ETH_P_IP)) {
-		struct iphdr *ip = vt_cast(struct iphdr, network);
-
-		packet->ipv6 = false;
-		packet->source_high = packet->target_high = 0;
-		packet->source_low = 0xffffULL << 32 | ip->saddr;
-		packet->target_low = 0xffffULL << 32 | ip->daddr;
-		packet->protocol = ip->protocol;
-		packet->length = bpf_ntohs(ip->tot_len);
-		if (!(ip->frag_off & bpf_htons(0x1fff))) /* ports are in the first fragment only */
-			vt_parse_ports(packet, network + (*(__u8 *)ip & 15) * 4);
+	if (VT_UNLIKELY(skb->protocol != bpf_htons(VT_ETH_P_IP))) {
+		if (skb->protocol != bpf_htons(VT_ETH_P_IPV6))
+			return false;
+		vt_parse_ipv6(skb, packet);
 		return true;
 	}
-	if (skb->protocol == bpf_htons(VT_ETH_P_IPV6)) {
-		struct ipv6hdr *ip = vt_cast(struct ipv6hdr, network);
+	network = vt_network(skb);
+	ip = vt_cast(struct iphdr, network);
+	packet->ipv6 = false;
+	packet->source_high = packet->target_high = 0;
+	packet->source_low = 0xffffULL << 32 | ip->saddr;
+	packet->target_low = 0xffffULL << 32 | ip->daddr;
+	packet->protocol = ip->protocol;
+	packet->length = bpf_ntohs(ip->tot_len);
+	if (!(ip->frag_off & bpf_htons(0x1fff))) /* ports are in the first fragment only */
+		vt_parse_ports(packet, network + (*(__u8 *)ip & 15) * 4);
+	return true;
+}
 
-		packet->ipv6 = true;
-		packet->source_high = vt_half(&ip->saddr, 0);
-		packet->source_low = vt_half(&ip->saddr, 2);
-		packet->target_high = vt_half(&ip->daddr, 0);
-		packet->target_low = vt_half(&ip->daddr, 2);
-		packet->protocol = ip->nexthdr;
-		packet->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-		vt_parse_ports(packet, vt_skip_extensions(network + sizeof(*ip), &packet->protocol));
-		return true;
-	}
-	return false;
+/* Reads only what a journey needs to know of its packet; all where a filter looks at it. */
+static __always_inline bool vt_parse_brief(const struct sk_buff *skb, struct vt_packet *packet)
+{
+	if (cfg_filter_protocol || cfg_filter_port || cfg_filter_peer ||
+	    VT_UNLIKELY(skb->protocol != bpf_htons(VT_ETH_P_IP)))
+		return vt_parse(skb, packet);
+	packet->ipv6 = false;
+	packet->protocol = vt_cast(struct iphdr, vt_network(skb))->protocol;
+	return true;
 }
 
 #endif

@@ -21,7 +21,7 @@ static __always_inline __u32 vt_wanted(__u64 total)
 	return 0;
 }
 
-static __always_inline void vt_emit(struct vt_slot *slot, const __u64 key[2], __u32 flags, __u32 reason)
+VT_COLD void vt_emit(struct vt_slot *slot, const __u64 key[2], __u32 flags, __u32 reason)
 {
 	struct vt_record *record = bpf_ringbuf_reserve(&vt_records, sizeof(*record), 0);
 

@@ -6,6 +6,7 @@ const (
 	Slots     = 8 * 1024
 	Devices   = 16384
 	Addresses = 16384
+	Targets   = 4096
 	Groups    = 64
 	Proxies   = 1024
 	Stamps    = 48

@@ -37,7 +37,7 @@ __noinline int vt_search(__u64 key, __u64 state)
 {
 	__u32 first = vt_set(key) * VT_WAYS;
 
-#pragma unroll
+#pragma clang loop unroll(disable)
 	for (int way = 0; way < VT_WAYS; way++) {
 		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
 
@@ -106,7 +106,7 @@ static __always_inline void vt_release(struct vt_found found)
  * napi_gro_receive a packet may have become part of another one, which no
  * tracepoint tells: that is what its last stamp says. Rare, so not inlined.
  */
-static __noinline void vt_vanished(__u32 index)
+VT_COLD void vt_vanished(__u32 index)
 {
 	struct vt_found found = { .index = index };
 	struct vt_slot *slot = vt_slot_of(found);
@@ -127,7 +127,7 @@ static __noinline void vt_vanished(__u32 index)
 }
 
 /* Closes the slot of a packet that has gone, and whose address is used by another one. */
-static __noinline void vt_close_stale(__u32 index, __u64 owner)
+VT_COLD void vt_close_stale(__u32 index, __u64 owner)
 {
 	struct vt_found found = { .index = index, .owner = owner };
 
@@ -144,6 +144,7 @@ static __always_inline struct vt_found vt_room(__u64 key)
 	__u32 first = vt_set(key) * VT_WAYS;
 	struct vt_found room = { .index = ~0U };
 
+#pragma clang loop unroll(disable)
 	for (int way = 0; way < VT_WAYS; way++) {
 		struct vt_found here = { .index = (first + way) & (VT_SLOTS - 1) };
 		__u64 state;
@@ -163,10 +164,11 @@ static __always_inline struct vt_found vt_room(__u64 key)
 }
 
 /* The same where all ways are taken: one whose journey is stale. Rare, so it reads the clock for itself. */
-static __noinline __u32 vt_stale(__u32 set)
+VT_COLD __u32 vt_stale(__u32 set)
 {
 	__u64 now = bpf_ktime_get_ns();
 
+#pragma clang loop unroll(disable)
 	for (int way = 0; way < VT_WAYS; way++) {
 		struct vt_found here = { .index = set * VT_WAYS + way };
 

@@ -16,7 +16,7 @@ struct vt_origin {
  * May this packet start a journey, after --proto, --port and --peer? Global, as
  * vt_destined() is: the verifier then follows their branches once per program.
  */
-__noinline int vt_wanted_packet(const struct vt_packet *packet)
+__noinline int vt_passes_filter(const struct vt_packet *packet)
 {
 	if (!packet)
 		return false;
@@ -40,6 +40,13 @@ __noinline int vt_wanted_packet(const struct vt_packet *packet)
 			return false;
 	}
 	return true;
+}
+
+static __always_inline bool vt_wanted_packet(const struct vt_packet *packet)
+{
+	if (!cfg_filter_protocol && !cfg_filter_port && !cfg_filter_peer)
+		return true;
+	return vt_passes_filter(packet);
 }
 
 static __always_inline __u64 *vt_refused_of(__u64 key)
@@ -122,7 +129,7 @@ __noinline int vt_destined(const struct vt_packet *packet)
  * something on to it (DNAT) that no engine told. Conntrack knows under which
  * port; from the next packet on its journeys begin at the uplink.
  */
-static __always_inline void vt_learn_published(struct sk_buff *skb, __u16 target)
+VT_COLD void vt_learn_published(struct sk_buff *skb, __u16 target)
 {
 	__u64 conntrack = skb->_nfct;
 	struct nf_conntrack_tuple *original;
@@ -164,8 +171,8 @@ static __always_inline bool vt_starts_here(__u32 direction)
  * was never wanted, or had found its set full. `last` is set where each packet
  * passes once, so that it is counted there. Returns its slot, or NULL.
  */
-static __always_inline struct vt_slot *vt_start_late(struct sk_buff *skb, const struct vt_origin *origin,
-						     __u32 direction, bool last, struct vt_found *found)
+VT_COLD struct vt_slot *vt_start_late(struct sk_buff *skb, const struct vt_origin *origin, __u32 direction, bool last,
+				      struct vt_found *found)
 {
 	__u64 key = vt_key(skb), *refused = vt_refused_of(key);
 	__u16 target = origin->target[direction & 1];
@@ -194,7 +201,7 @@ static __always_inline struct vt_slot *vt_start_late(struct sk_buff *skb, const 
 }
 
 /* Makes a target known that a journey meets on its way: it counts as started there too. */
-static __always_inline void vt_join(struct vt_slot *slot, __u16 target, __u32 direction)
+VT_COLD void vt_join(struct vt_slot *slot, __u16 target, __u32 direction)
 {
 	__u16 other = slot->target[!direction];
 
@@ -211,7 +218,7 @@ static __always_inline void vt_join(struct vt_slot *slot, __u16 target, __u32 di
 }
 
 /* A journey that began by a guess which its way has shown to be wrong: it was never that target's. */
-static __always_inline void vt_forget(struct vt_slot *slot, struct vt_found found)
+VT_COLD void vt_forget(struct vt_slot *slot, struct vt_found found)
 {
 	if (!vt_seize(found))
 		return;

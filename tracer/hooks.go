@@ -42,6 +42,7 @@ type Duty string
 const (
 	DutyAlways  Duty = "always"
 	DutyWindows Duty = "windows" // a twentieth of the time under load, always when there is little traffic
+	DutyMinute  Duty = "minute"  // two seconds of each minute under load, always when there is little traffic
 	DutyQueue   Duty = "queue"   // where an uplink has a queueing discipline
 	DutyNAPI    Duty = "napi"    // where a veth of a target receives by NAPI (GRO or XDP)
 	DutySockets Duty = "sockets" // where host-mode targets or docker-proxy are
@@ -108,7 +109,7 @@ func deviceHooks() []HookSpec {
 		ofDetail(DetailDevices, tcx("vt_foreign_egress", ScopeForeign, true, "end", "the bridge and a container that is no target")),
 		tcx("vt_device_ingress", ScopeDevice, false, "border, and the end at detail devices", "the softirq queue and the target's stack"),
 		tcx("vt_device_egress", ScopeDevice, true, "border, and the start at detail devices", "the target's stack and the veth"),
-		tcx("vt_null_tcx", ScopeDevice, true, "null hop of tcx", "two programs, right behind device/egress"),
+		onDuty(DutyMinute, tcx("vt_null_tcx", ScopeDevice, true, "null hop of tcx", "two programs, right behind device/egress")),
 		tcx("vt_bridge_egress", ScopeBridge, true, "border", "the host's stack and the bridge, towards the target"),
 		tcx("vt_bridge_ingress", ScopeBridge, false, "border", "the bridge and the host's stack, from the target"),
 		tcx("vt_uplink_egress", ScopeUplink, true, "border, and the end", "the host's stack and the uplink's queue"),
@@ -153,7 +154,7 @@ func startHooks() []HookSpec {
 		nf("vt_local_out", ScopeTarget, journey.LocalOut, 0, fineDetail(), "start", "the target's transport layer and LOCAL_OUT"),
 		nf("vt_local_out", ScopeHost, journey.LocalOut, 0, anyDetail(), "start", "the host's transport layer and LOCAL_OUT"),
 		tcx("vt_uplink_ingress", ScopeUplink, false, "start", "the uplink's driver and the host's stack"),
-		hostModeOnly(tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress")),
+		hostModeOnly(onDuty(DutyMinute, tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress"))),
 	}
 }
 

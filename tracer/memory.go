@@ -23,6 +23,7 @@ type memory struct {
 	owners   []uint64              // owner words of the slots
 	slots    []bpf.KernelVtSlot    // beside them
 	devices  []bpf.KernelVtDevice  // written by us
+	portOf   []uint32              // written by us: index of the host's end of each target's first device
 	address  []bpf.KernelVtAddress // written by us
 	ports    [2][]uint16           // written by us and by LISTEN events; by protocol: TCP, UDP
 	filter   []uint64              // written by us before attaching
@@ -90,6 +91,7 @@ func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, s
 	m.owners = within[uint64](m.bss, at("vt_owners"), bpf.Slots)
 	m.slots = within[bpf.KernelVtSlot](m.bss, at("vt_slots"), bpf.Slots)
 	m.devices = within[bpf.KernelVtDevice](m.bss, at("vt_devices"), bpf.Devices)
+	m.portOf = within[uint32](m.bss, at("vt_port_index"), bpf.Targets)
 	m.address = within[bpf.KernelVtAddress](m.bss, at("vt_addresses"), bpf.Addresses)
 	m.ports[0] = within[uint16](m.bss, at("vt_ports"), 1<<16)
 	m.ports[1] = within[uint16](m.bss, at("vt_ports")+2<<16, 1<<16)

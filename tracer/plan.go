@@ -152,7 +152,7 @@ func (t *Tracer) findSockets(targets []*target) error {
 func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
 	var rows []HookSpec
 	for _, h := range Hooks() {
-		if h.Duty == DutyWindows || h.Duty == DutyOnce || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
+		if h.Duty == DutyWindows || h.Duty == DutyMinute || h.Duty == DutyOnce || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
 			continue
 		}
 		if !h.in(t.facts.bridge, t.facts.hostMode) || !t.facts.has(h.Duty) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -28,6 +29,9 @@ func (e *FullError) Error() string {
 
 // setDevice says whose a device of a namespace is; ifindex 0 stands for the namespace itself.
 func (t tables) setDevice(netns uint64, ifindex int, target int, role bpf.KernelVtRole) error {
+	if role == bpf.KernelVtRoleVT_ROLE_PORT && t.mem.portOf[target%bpf.Targets] == 0 {
+		t.mem.portOf[target%bpf.Targets] = uint32(ifindex)
+	}
 	key := netns<<32 | uint64(uint32(ifindex))
 	first := uint32(key * golden >> (64 - 14))
 	for probe := range uint32(bpf.Probes) {
@@ -45,6 +49,9 @@ func (t tables) setDevice(netns uint64, ifindex int, target int, role bpf.Kernel
 
 // dropDevices forgets all devices of a target, or with role FOREIGN of a foreign peer.
 func (t tables) dropDevices(target int, roles ...bpf.KernelVtRole) {
+	if slices.Contains(roles, bpf.KernelVtRoleVT_ROLE_PORT) {
+		t.mem.portOf[target%bpf.Targets] = 0
+	}
 	for i := range t.mem.devices {
 		device := &t.mem.devices[i]
 		if device.Netns == 0 || device.Target != uint16(target) {

@@ -28,6 +28,7 @@ const (
 // windows attaches and detaches the hooks of DutyWindows.
 type windows struct {
 	tracer *Tracer
+	tcx    *tcxNull
 
 	mu      sync.Mutex
 	machine links
@@ -41,7 +42,10 @@ type windows struct {
 }
 
 func newWindows(t *Tracer) *windows {
-	return &windows{tracer: t, byOwner: map[*target]*links{}, pinned: map[*target]bool{}}
+	return &windows{
+		tracer: t, tcx: &tcxNull{tracer: t, byOwner: map[*target]*links{}},
+		byOwner: map[*target]*links{}, pinned: map[*target]bool{},
+	}
 }
 
 func (w *windows) run(ctx context.Context) {
@@ -49,7 +53,11 @@ func (w *windows) run(ctx context.Context) {
 		if err := w.attach(); err != nil {
 			w.tracer.cfg.Log.Warn("measure the cost of stamps", "error", err)
 		}
-		if !w.busy() {
+		busy := w.busy()
+		if err := w.tcx.look(busy, time.Now()); err != nil {
+			w.tracer.cfg.Log.Warn("measure the cost of stamps", "error", err)
+		}
+		if !busy {
 			if !sleep(ctx, calmLook) {
 				return
 			}
@@ -197,10 +205,11 @@ func (w *windows) leave(target *target) error {
 	held := w.byOwner[target]
 	delete(w.byOwner, target)
 	delete(w.pinned, target)
+	err := w.tcx.leave(target)
 	if held == nil {
-		return nil
+		return err
 	}
-	return held.close()
+	return errors.Join(err, held.close())
 }
 
 // close detaches everything, for good.
@@ -208,7 +217,7 @@ func (w *windows) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	errs := []error{w.machine.close(), w.host.close()}
+	errs := []error{w.tcx.close(), w.machine.close(), w.host.close()}
 	for _, held := range w.byOwner {
 		errs = append(errs, held.close())
 	}

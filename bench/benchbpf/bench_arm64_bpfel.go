@@ -222,6 +222,7 @@ const (
 	BenchVarVtNextBlock          = "vt_next_block"
 	BenchVarVtOpen               = "vt_open"
 	BenchVarVtOwners             = "vt_owners"
+	BenchVarVtPortIndex          = "vt_port_index"
 	BenchVarVtPorts              = "vt_ports"
 	BenchVarVtProxies            = "vt_proxies"
 	BenchVarVtRefusals           = "vt_refusals"
@@ -329,6 +330,7 @@ type BenchVariableSpecs struct {
 	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
 	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
+	VtPortIndex       *ebpf.VariableSpec `ebpf:"vt_port_index"`
 	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
 	VtProxies         *ebpf.VariableSpec `ebpf:"vt_proxies"`
 	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
@@ -415,6 +417,7 @@ type BenchVariables struct {
 	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
 	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
+	VtPortIndex       *ebpf.Variable `ebpf:"vt_port_index"`
 	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`
 	VtProxies         *ebpf.Variable `ebpf:"vt_proxies"`
 	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`

@@ -224,6 +224,7 @@ const (
 	BpftestVarVtNextBlock       = "vt_next_block"
 	BpftestVarVtOpen            = "vt_open"
 	BpftestVarVtOwners          = "vt_owners"
+	BpftestVarVtPortIndex       = "vt_port_index"
 	BpftestVarVtPorts           = "vt_ports"
 	BpftestVarVtProxies         = "vt_proxies"
 	BpftestVarVtRefusals        = "vt_refusals"
@@ -333,6 +334,7 @@ type BpftestVariableSpecs struct {
 	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
 	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
+	VtPortIndex       *ebpf.VariableSpec `ebpf:"vt_port_index"`
 	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
 	VtProxies         *ebpf.VariableSpec `ebpf:"vt_proxies"`
 	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
@@ -426,6 +428,7 @@ type BpftestVariables struct {
 	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
 	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
+	VtPortIndex       *ebpf.Variable `ebpf:"vt_port_index"`
 	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`
 	VtProxies         *ebpf.Variable `ebpf:"vt_proxies"`
 	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`
