@@ -90,19 +90,6 @@ static __always_inline struct vt_hist *vt_block(__u32 block)
 	return bpf_map_lookup_elem(&vt_hists, &key);
 }
 
-/*
- * Adds one hop to its histogram. A global function: the verifier looks at it
- * once, not once for each of a journey's hops.
- */
-__noinline int vt_observe_hop(__u32 block, __u64 ns)
-{
-	struct vt_hist *hist = vt_block(block);
-
-	if (hist)
-		vt_observe(hist, ns);
-	return 0;
-}
-
 /* One histogram per hop, the first one for the whole. Returns false when the journey could not be recorded. */
 static __always_inline bool vt_observe_path(struct vt_path *path, struct vt_slot *slot, __u8 generation)
 {
@@ -124,7 +111,9 @@ static __always_inline bool vt_observe_path(struct vt_path *path, struct vt_slot
 			vt_note(torn);
 			return false;
 		}
-		vt_observe_hop(path->block[i], (stamp - previous) & VT_TIME_MASK);
+		hist = vt_block(path->block[i]);
+		if (hist)
+			vt_observe(hist, (stamp - previous) & VT_TIME_MASK);
 		previous = stamp;
 	}
 	hist = vt_block(path->block[0]);
@@ -161,7 +150,7 @@ __noinline __u64 vt_commit_for(__u32 index, __u32 direction, __u32 generation)
 	target = slot->target[direction];
 	if (!target)
 		return 0;
-	vt_count(target, direction, completed, 1);
+	vt_count_softirq(target, direction, completed, 1);
 	key = vt_path_key(slot, direction);
 	path = (slot->flags & VT_FLAG_TRUNCATED) ? NULL : vt_find_path(slot, direction, key);
 	if (!path || !vt_observe_path(path, slot, generation)) {

@@ -17,15 +17,24 @@ static __always_inline struct vt_account *vt_account_of(__u32 target, __u32 dire
 }
 
 /*
- * Starts and drops happen in process context too, where a softirq may come
- * between load and store: these counters are always added to atomically.
- * `target` is the number plus 1, as slots keep it; 0 counts nothing.
+ * Adds to a counter of a target. `target` is the number plus 1, as slots keep
+ * it; 0 counts nothing. Where a softirq can come between load and store (in
+ * process context: LOCAL_OUT, drops), or where CPUs share a copy, the addition
+ * has to be atomic; programs that run with softirqs off may do without.
  */
 #define vt_count(target, direction, field, by)                                                         \
 	({                                                                                             \
 		struct vt_account *account = (target) ? vt_account_of((target) - 1, direction) : NULL; \
 		if (account)                                                                           \
 			__sync_fetch_and_add(&account->field, by);                                     \
+	})
+#define vt_count_softirq(target, direction, field, by)                                                 \
+	({                                                                                             \
+		struct vt_account *account = (target) ? vt_account_of((target) - 1, direction) : NULL; \
+		if (account && cfg_shared_shards)                                                      \
+			__sync_fetch_and_add(&account->field, by);                                     \
+		else if (account)                                                                      \
+			account->field += by;                                                          \
 	})
 
 static __always_inline struct vt_global *vt_global_of(void)

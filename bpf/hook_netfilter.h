@@ -192,7 +192,7 @@ int vt_local_out(struct bpf_nf_ctx *ctx)
 	struct sk_buff *skb = ctx->skb;
 	const struct nf_hook_state *state = ctx->state;
 	__u32 side = vt_side(state);
-	struct vt_origin origin = { .hook = vt_nf_hook(side, VT_NF_LOCAL_OUT, 0) };
+	struct vt_origin origin = { .hook = vt_nf_hook(side, VT_NF_LOCAL_OUT, 0), .process = true };
 	struct vt_packet packet;
 	struct vt_found found;
 

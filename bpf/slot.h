@@ -138,28 +138,62 @@ VT_COLD void vt_close_stale(__u32 index, __u64 owner)
 	}
 }
 
+/* The way that the same skb had in a life that is not over for the table; -1: there is none. */
+VT_COLD int vt_former(__u32 first, __u64 key)
+{
+#pragma clang loop unroll(disable)
+	for (int way = 0; way < VT_WAYS; way++) {
+		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
+
+		if (!((owner ^ key) & ~(VT_GENERATION_MASK | VT_STATE_MASK)) &&
+		    (owner & VT_STATE_MASK) != VT_STATE_BUSY)
+			return first + way;
+	}
+	return -1;
+}
+
+/* The first way where no journey is under way; -1: there is none. */
+VT_COLD int vt_vacant(__u32 first)
+{
+#pragma clang loop unroll(disable)
+	for (int way = 0; way < VT_WAYS; way++) {
+		__u64 state = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]) & VT_STATE_MASK;
+
+		if (state == VT_STATE_FREE || state == VT_STATE_ENDED)
+			return first + way;
+	}
+	return -1;
+}
+
 /* A way of the set that a newcomer may take; index ~0: none. */
 static __always_inline struct vt_found vt_room(__u64 key)
 {
 	__u32 first = vt_set(key) * VT_WAYS;
-	struct vt_found room = { .index = ~0U };
+	struct vt_found room = { .index = first };
+	__u64 same = 0, state;
 
-#pragma clang loop unroll(disable)
+	/* has any way this key? Without branches: as a rule none has, and all must be looked at */
+#pragma unroll
 	for (int way = 0; way < VT_WAYS; way++) {
-		struct vt_found here = { .index = (first + way) & (VT_SLOTS - 1) };
-		__u64 state;
+		__u64 other = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]) ^ key;
 
-		here.owner = VT_READ_ONCE(vt_owners[here.index]);
-		state = here.owner & VT_STATE_MASK;
-		if (state == VT_STATE_BUSY)
-			continue;
-		if (!((here.owner ^ key) & ~(VT_GENERATION_MASK | VT_STATE_MASK)) && here.owner)
-			return here; /* the same skb: its former life is over */
-		if (room.index != ~0U)
-			continue;
-		if (state != VT_STATE_LIVE)
-			room = here;
+		/* the top bit of (x >> 1) - 1 is set for 0 alone */
+		same |= ((other & ~(VT_GENERATION_MASK | VT_STATE_MASK)) >> 1) - 1;
 	}
+	room.owner = VT_READ_ONCE(vt_owners[first & (VT_SLOTS - 1)]);
+	state = room.owner & VT_STATE_MASK;
+	if (VT_LIKELY(!(same >> 63) && (state == VT_STATE_FREE || state == VT_STATE_ENDED)))
+		return room;
+	same >>= 63;
+	room.index = same ? vt_former(first, key) : vt_vacant(first);
+	if (room.index == ~0U)
+		return room;
+	/* it may have become somebody else's in between */
+	room.owner = VT_READ_ONCE(*vt_owner_of(room));
+	state = room.owner & VT_STATE_MASK;
+	if (same ? ((room.owner ^ key) & ~(VT_GENERATION_MASK | VT_STATE_MASK)) || state == VT_STATE_BUSY :
+		   state != VT_STATE_FREE && state != VT_STATE_ENDED)
+		room.index = ~0U;
 	return room;
 }
 

@@ -8,6 +8,7 @@ struct vt_origin {
 	__u16 target[2];
 	__u16 peer[2];
 	__u8 flags;
+	bool process; /* softirqs may come between: not at devices, where they are off */
 	__u32 hook;
 	__u32 ifindex;
 };
@@ -72,8 +73,13 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	__u64 key = vt_key(skb), now;
 	struct vt_slot *slot;
 
-	vt_count(origin->target[VT_INGRESS], VT_INGRESS, started, 1);
-	vt_count(origin->target[VT_EGRESS], VT_EGRESS, started, 1);
+	if (origin->process) {
+		vt_count(origin->target[VT_INGRESS], VT_INGRESS, started, 1);
+		vt_count(origin->target[VT_EGRESS], VT_EGRESS, started, 1);
+	} else {
+		vt_count_softirq(origin->target[VT_INGRESS], VT_INGRESS, started, 1);
+		vt_count_softirq(origin->target[VT_EGRESS], VT_EGRESS, started, 1);
+	}
 	*found = vt_claim(key);
 	if (!found->owner) {
 		*vt_refused_of(key) = key;
