@@ -89,10 +89,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 }
 
 // schemeOf is how a run is made. A traced span of a full run is as long as the
-// period in which the tracer attaches its null hops for a twentieth of the
-// time, and traffic before it is long enough for that to have begun.
+// period in which the tracer attaches null hops for a twentieth of the
+// time; traffic before it is long enough for that to have begun, and for the
+// null hops of tcx, attached for the first second of each minute, to be gone.
 func schemeOf(quick bool, pairs int, seed uint64) report.Scheme {
-	s := report.Scheme{Pairs: 14, WindowMs: 100, Without: 5, With: 10, SettleMs: 1100, Quick: quick}
+	s := report.Scheme{Pairs: 14, WindowMs: 100, Without: 5, With: 10, SettleMs: 1600, Quick: quick}
 	if quick {
 		s.Pairs, s.Without, s.With = 3, 3, 5
 	}

@@ -30,13 +30,29 @@ struct vt_found {
 };
 
 /*
+ * Its top bit is set where x is 0, for x whose lowest bit does not matter. A
+ * comparison would be a branch.
+ */
+#define VT_IS_ZERO(x) (((x) >> 1) - 1)
+
+/*
  * Where `key` is in `state`, or -1. A global function: the verifier follows its
  * eight ways once, not once for all that comes behind.
  */
 __noinline int vt_search(__u64 key, __u64 state)
 {
 	__u32 first = vt_set(key) * VT_WAYS;
+	__u64 found = 0;
 
+	/* most packets of the machine are in no slot: one branch tells */
+#pragma unroll
+	for (int way = 0; way < VT_WAYS; way++) {
+		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
+
+		found |= VT_IS_ZERO((owner ^ key ^ state) & ~VT_GENERATION_MASK);
+	}
+	if (VT_LIKELY(!(found >> 63)))
+		return -1;
 #pragma clang loop unroll(disable)
 	for (int way = 0; way < VT_WAYS; way++) {
 		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
@@ -177,8 +193,7 @@ static __always_inline struct vt_found vt_room(__u64 key)
 	for (int way = 0; way < VT_WAYS; way++) {
 		__u64 other = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]) ^ key;
 
-		/* the top bit of (x >> 1) - 1 is set for 0 alone */
-		same |= ((other & ~(VT_GENERATION_MASK | VT_STATE_MASK)) >> 1) - 1;
+		same |= VT_IS_ZERO(other & ~(VT_GENERATION_MASK | VT_STATE_MASK));
 	}
 	room.owner = VT_READ_ONCE(vt_owners[first & (VT_SLOTS - 1)]);
 	state = room.owner & VT_STATE_MASK;

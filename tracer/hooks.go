@@ -42,7 +42,7 @@ type Duty string
 const (
 	DutyAlways  Duty = "always"
 	DutyWindows Duty = "windows" // a twentieth of the time under load, always when there is little traffic
-	DutyMinute  Duty = "minute"  // two seconds of each minute under load, always when there is little traffic
+	DutyMinute  Duty = "minute"  // a second of each minute under load, always when there is little traffic
 	DutyQueue   Duty = "queue"   // where an uplink has a queueing discipline
 	DutyNAPI    Duty = "napi"    // where a veth of a target receives by NAPI (GRO or XDP)
 	DutySockets Duty = "sockets" // where host-mode targets or docker-proxy are

@@ -11,7 +11,7 @@ import (
 // each second. While there is little traffic they stay; under load they are
 // attached for this long at the start and then once per minute.
 const (
-	tcxNullLength = 2 * time.Second
+	tcxNullLength = time.Second
 	tcxNullPeriod = time.Minute
 	// more targets tell no more about what a stamp costs
 	tcxNullTargets = 4
