@@ -126,6 +126,17 @@ func (t *Tracer) setNeighbours(ports []topology.Link, names []string) error {
 	return nil
 }
 
+// lookBeside takes a target that has been removed, and lives on, for a
+// container beside the others; t.mu is held.
+func (t *Tracer) lookBeside() error {
+	view, err := topology.Read(t.host)
+	if err != nil {
+		return fmt.Errorf("read the host's devices: %w", err)
+	}
+	ports := t.besides(view)
+	return t.setNeighbours(ports, t.peersOf(ports))
+}
+
 // attachNeighbour attaches what detail devices needs at such a port, once.
 func (t *Tracer) attachNeighbour(index int) error {
 	if t.foreign.links[index] != nil {

@@ -106,6 +106,7 @@ func (t *Tracer) targetResult(of *target, null nullLines, drops []Drop, inFlight
 	for _, state := range t.seen.of(of) {
 		result.Paths = append(result.Paths, t.path(state, chains, null))
 	}
+	result.Paths = merged(result.Paths)
 	slices.SortStableFunc(result.Paths, func(a, b Path) int { return int(b.Packets) - int(a.Packets) })
 	if waiting := t.seen.waiting[of.number]; waiting != nil && !of.gone {
 		result.Waiting = Waiting{Transport: waiting[0].latency(Null{}), Reader: waiting[1].latency(Null{})}
@@ -117,6 +118,28 @@ func (t *Tracer) targetResult(of *target, null nullLines, drops []Drop, inFlight
 		}
 	}
 	return result
+}
+
+// merged makes one of neighbours with the same ID: a path can come to stand
+// twice in the kernel's table, when another one before it has been removed.
+func merged(paths []Path) []Path {
+	var all []Path
+	for _, path := range paths {
+		last := len(all) - 1
+		if last < 0 || all[last].ID != path.ID || len(all[last].Hops) != len(path.Hops) {
+			all = append(all, path)
+			continue
+		}
+		same := &all[last]
+		same.Packets += path.Packets
+		same.Segments += path.Segments
+		same.Bytes += path.Bytes
+		same.Latency.Hist.Merge(&path.Latency.Hist)
+		for i := range same.Hops {
+			same.Hops[i].Latency.Hist.Merge(&path.Hops[i].Latency.Hist)
+		}
+	}
+	return all
 }
 
 // proxied is set when docker-proxy answered: when a path of the target has it at the other end.

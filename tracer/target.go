@@ -181,10 +181,13 @@ func (t *target) announceDevices(host *netns.NS, to tables) error {
 }
 
 // withdraw makes the target unknown again: no further journey starts for it.
+// Its devices go first: a packet that no longer starts on its way to them must
+// not be taken for one that began unseen.
 func (t *target) withdraw(from tables) {
+	from.dropDevices(t.number, bpf.KernelVtRoleVT_ROLE_DEVICE, bpf.KernelVtRoleVT_ROLE_PORT)
 	from.dropPorts(t.number)
 	from.dropAddresses(uint32(t.number + 1))
-	from.dropDevices(t.number, bpf.KernelVtRoleVT_ROLE_NETNS, bpf.KernelVtRoleVT_ROLE_DEVICE, bpf.KernelVtRoleVT_ROLE_PORT)
+	from.dropDevices(t.number, bpf.KernelVtRoleVT_ROLE_NETNS)
 }
 
 // groups are the processes whose sockets count for this target.

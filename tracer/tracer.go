@@ -170,7 +170,7 @@ func (t *Tracer) Remove(idOrName string) error {
 			continue
 		}
 		t.targets[number] = nil
-		return t.remove(target)
+		return errors.Join(t.remove(target), t.lookBeside())
 	}
 	return nil
 }

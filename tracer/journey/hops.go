@@ -48,8 +48,12 @@ func Next(hooks []Hook, chains Chains) Hop {
 	return Hop{Name: after(last, inside, chains), Target: last.OfTarget()}
 }
 
-// entersBridge tells whether a packet at this hook is about to be bridged.
-func entersBridge(hook Hook) bool { return hook == PortIngress }
+// entersBridge tells whether a packet whose first hook this is is about to be
+// bridged: one from a container that is no target is first seen as it comes out
+// of its veth, which is a port of a bridge.
+func entersBridge(hook Hook) bool {
+	return hook == PortIngress || hook == NetifRx || hook == GROReceive
+}
 
 func stillInside(inside bool, hook Hook) bool {
 	switch hook {
@@ -64,7 +68,8 @@ func stillInside(inside bool, hook Hook) bool {
 // side tells whether a hop lies in the target: where it ends, but a crossing of
 // the veth is of the side it leaves, as that side's CPU time pays for it.
 func side(from, to Hook) bool {
-	if to == NetifRx || to == GROReceive || to == KfreeSkb {
+	crosses := from == DeviceEgress || from == PortEgress
+	if crosses || to == NetifRx || to == GROReceive || to == KfreeSkb {
 		return from.OfTarget()
 	}
 	return to.OfTarget()
@@ -110,10 +115,10 @@ func nameToDevice(from, to Hook) string {
 		if from == LoopbackEgress {
 			return "loopback"
 		}
-		if to == NetifRx {
-			return "veth"
+		if to == LoopbackIngress {
+			return "softirq"
 		}
-		return "softirq"
+		return nameToCrossing(from)
 	case GROReceive:
 		return "softirq"
 	case StartXmit:
@@ -140,6 +145,18 @@ func nameToSender(from, to Hook) string {
 		return "forwarding" // detail devices: routing and all of netfilter in one
 	}
 	return "device" // one device upon another: macvlan, VLAN
+}
+
+// nameToCrossing names a hop that ends where a veth has been crossed: from the
+// device that sent or, for a container that is no target, from further off.
+func nameToCrossing(from Hook) string {
+	if _, point, border, ok := from.AsNetfilter(); ok {
+		return nameLeaving(point, border)
+	}
+	if from == BridgeEgress || from == PortIngress {
+		return "bridge"
+	}
+	return "veth"
 }
 
 // nameToReceiver names a hop that ends where a veth's receiving end hands the packet on.

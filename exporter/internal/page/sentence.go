@@ -125,8 +125,11 @@ func merged(paths []tracer.Path, belongs func(tracer.Path) bool) tracer.Latency 
 // dropped is "37 dropped in netfilter/forward, 2 in qdisc": the three hops
 // housekeeping tells drops that are nobody's loss: a bridge sends its IPv6
 // multicast to each port, and Docker turns IPv6 off in containers that have no
-// such address. They are listed, but no part of the answer.
-func housekeeping(d tracer.Drop) bool { return d.Reason == "IPV6DISABLED" }
+// such address; and what is unread when a socket is closed, its peer's FIN as a
+// rule. They are listed, but no part of the answer.
+func housekeeping(d tracer.Drop) bool {
+	return d.Reason == "IPV6DISABLED" || d.Hop == "transport" && d.Reason == "QUEUE_PURGE"
+}
 
 // with the most drops, the rest in one number.
 func dropped(drops []tracer.Drop) string {
