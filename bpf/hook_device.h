@@ -91,6 +91,19 @@ int vt_port_ingress(struct __sk_buff *ctx)
 	return VT_TCX_NEXT;
 }
 
+/* Who sent a packet that began unseen, by the device at which this namespace received it. */
+VT_COLD __u16 vt_came_from(struct sk_buff *skb)
+{
+	struct vt_device *device;
+
+	if (!skb->skb_iif)
+		return VT_PEER_HOST;
+	device = vt_lookup_device(cfg_host_netns, skb->skb_iif);
+	if (device && device->role == VT_ROLE_FOREIGN)
+		return VT_PEER_FOREIGN + device->target;
+	return device && device->role == VT_ROLE_UPLINK ? VT_PEER_UPLINK : VT_PEER_UNKNOWN;
+}
+
 /* The host's end of a target's veth: here a journey meets its target, if it did not know it. */
 SEC("tcx/egress")
 int vt_port_egress(struct __sk_buff *ctx)
@@ -104,7 +117,7 @@ int vt_port_egress(struct __sk_buff *ctx)
 	if (slot && vt_port_index[(slot->target[VT_INGRESS] - 1) & (VT_TARGETS - 1)] == ctx->ifindex)
 		return VT_TCX_NEXT;
 	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
-	if (!device)
+	if (!device || device->role != VT_ROLE_PORT)
 		return VT_TCX_NEXT;
 	if (slot) {
 		vt_join(slot, device->target + 1, VT_INGRESS);
@@ -113,6 +126,7 @@ int vt_port_egress(struct __sk_buff *ctx)
 			.hook = VT_HOOK_PORT_EGRESS,
 			.ifindex = ctx->ifindex,
 			.target = { device->target + 1, 0 },
+			.peer = { vt_came_from(skb), 0 },
 		};
 
 		vt_start_late(skb, &origin, VT_INGRESS, false, &found);

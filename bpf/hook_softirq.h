@@ -28,8 +28,6 @@ VT_COLD void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 ne
 
 	if (device && device->role == VT_ROLE_DEVICE)
 		return;
-	if (device)
-		slot->peer[VT_EGRESS] = VT_PEER_FOREIGN + device->target;
 	vt_complete(slot, found);
 }
 

@@ -68,7 +68,7 @@ enum vt_role {
 	VT_ROLE_DEVICE = 2, /* a target's device */
 	VT_ROLE_PORT = 3, /* the host's end of it */
 	VT_ROLE_FOREIGN = 4, /* a port of a traced bridge whose container is no target */
-	VT_ROLE_FOREIGN_DEVICE = 5, /* the other end of that */
+	VT_ROLE_UPLINK = 5,
 };
 
 /* Why a packet on a target's device has no journey. */

@@ -185,12 +185,12 @@ type KernelVtRecord struct {
 type KernelVtRole uint32
 
 const (
-	KernelVtRoleVT_ROLE_NONE           KernelVtRole = 0
-	KernelVtRoleVT_ROLE_NETNS          KernelVtRole = 1
-	KernelVtRoleVT_ROLE_DEVICE         KernelVtRole = 2
-	KernelVtRoleVT_ROLE_PORT           KernelVtRole = 3
-	KernelVtRoleVT_ROLE_FOREIGN        KernelVtRole = 4
-	KernelVtRoleVT_ROLE_FOREIGN_DEVICE KernelVtRole = 5
+	KernelVtRoleVT_ROLE_NONE    KernelVtRole = 0
+	KernelVtRoleVT_ROLE_NETNS   KernelVtRole = 1
+	KernelVtRoleVT_ROLE_DEVICE  KernelVtRole = 2
+	KernelVtRoleVT_ROLE_PORT    KernelVtRole = 3
+	KernelVtRoleVT_ROLE_FOREIGN KernelVtRole = 4
+	KernelVtRoleVT_ROLE_UPLINK  KernelVtRole = 5
 )
 
 type KernelVtSkip uint32

@@ -114,7 +114,7 @@ func truthAt(t *testing.T, s *stage, p place) {
 func wrong(p place, moved []float64) (all []string) {
 	for i, ns := range moved {
 		direction, hop := tracer.Direction(i/8), i%8
-		want, tolerance := 0.0, 300.0
+		want, tolerance := 0.0, 450.0
 		if direction == p.direction && hop == p.hop || direction != p.direction && hop == p.both-1 {
 			want, tolerance = float64(truthDelay), float64(truthDelay)*0.03+300
 		}

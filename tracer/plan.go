@@ -227,6 +227,9 @@ func (t *Tracer) attachHost(view topology.Namespace) error {
 	}
 	for _, index := range uplinks {
 		t.uplinks[index] = true
+		if err := t.tables.setDevice(t.host.Inode(), index, 0, bpf.KernelVtRoleVT_ROLE_UPLINK); err != nil {
+			return err
+		}
 	}
 	for _, index := range bridges {
 		t.bridges[index] = true
