@@ -199,7 +199,7 @@ func (c *collection) retire(target *target, t *Tracer) {
 	c.read(t)
 	mem := c.kernel.mem
 	for i, state := range c.paths {
-		if number, ok := targetOfPeer(state.peer); state.target != target && !(ok && number == target.number) {
+		if number, ok := targetOfPeer(state.peer); state.target != target && (!ok || number != target.number) {
 			continue
 		}
 		state.peerName = t.peer(state)

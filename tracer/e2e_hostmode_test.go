@@ -14,7 +14,8 @@ func (s *stage) hostMode(h *lab.HostMode) tracer.TargetSpec {
 		Name: h.Name, Mode: "host", PID: h.PID, Netns: s.world.Host.NS,
 		Listeners: []tracer.Listener{
 			{Protocol: "tcp", Port: h.HTTP},
-			{Protocol: "tcp", Port: h.Echo}, {Protocol: "udp", Port: h.Echo},
+			{Protocol: "tcp", Port: h.Echo},
+			{Protocol: "udp", Port: h.Echo},
 		},
 	}
 }

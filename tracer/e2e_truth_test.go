@@ -99,7 +99,7 @@ func truthAt(t *testing.T, s *stage, p place) {
 		t.Fatal(err)
 	}
 	var moved []float64
-	for try := range 3 { // another tenant of the machine may take the CPU for a while
+	for try := range 6 { // another tenant of the machine may take the CPU for a while
 		if moved = moves(t, s, injector); len(wrong(p, moved)) == 0 {
 			return
 		}

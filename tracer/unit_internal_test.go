@@ -95,14 +95,23 @@ func TestPrefixWords(t *testing.T) {
 		prefix, addr string
 		want         bool
 	}{
-		{"10.1.2.3/32", "10.1.2.3", true}, {"10.1.2.3/32", "10.1.2.4", false},
-		{"10.1.2.3/8", "10.200.0.1", true}, {"10.0.0.0/8", "11.0.0.1", false},
-		{"10.0.0.0/9", "10.127.0.1", true}, {"10.0.0.0/9", "10.128.0.1", false},
-		{"0.0.0.0/0", "1.2.3.4", true}, {"0.0.0.0/0", "2001:db8::1", false}, {"0.0.0.0/0", "::1.2.3.4", false},
-		{"2001:db8::/32", "2001:db8:1::7", true}, {"2001:db8::/32", "2001:db9::", false},
-		{"2001:db8::1/128", "2001:db8::1", true}, {"2001:db8::1/128", "2001:db8::2", false},
-		{"2001:db8::/65", "2001:db8::7fff:0:0:1", true}, {"2001:db8::/65", "2001:db8::8000:0:0:1", false},
-		{"::/0", "2001:db8::1", true}, {"2001:db8::/64", "10.0.0.1", false},
+		{"10.1.2.3/32", "10.1.2.3", true},
+		{"10.1.2.3/32", "10.1.2.4", false},
+		{"10.1.2.3/8", "10.200.0.1", true},
+		{"10.0.0.0/8", "11.0.0.1", false},
+		{"10.0.0.0/9", "10.127.0.1", true},
+		{"10.0.0.0/9", "10.128.0.1", false},
+		{"0.0.0.0/0", "1.2.3.4", true},
+		{"0.0.0.0/0", "2001:db8::1", false},
+		{"0.0.0.0/0", "::1.2.3.4", false},
+		{"2001:db8::/32", "2001:db8:1::7", true},
+		{"2001:db8::/32", "2001:db9::", false},
+		{"2001:db8::1/128", "2001:db8::1", true},
+		{"2001:db8::1/128", "2001:db8::2", false},
+		{"2001:db8::/65", "2001:db8::7fff:0:0:1", true},
+		{"2001:db8::/65", "2001:db8::8000:0:0:1", false},
+		{"::/0", "2001:db8::1", true},
+		{"2001:db8::/64", "10.0.0.1", false},
 	} {
 		if got := matches(c.prefix, c.addr); got != c.want {
 			t.Errorf("%s in %s: %v, want %v", c.addr, c.prefix, got, c.want)
@@ -204,9 +213,14 @@ func TestPathChains(t *testing.T) {
 		from, to int
 		want     string
 	}{
-		{false, 0, 1, "mangle"}, {false, 1, 2, "filter"}, {false, 2, journey.LastBorder, "security"},
-		{false, 0, journey.LastBorder, "mangle+filter+security"}, {false, 1, 3, "filter+security"},
-		{false, 2, 2, ""}, {false, 5, journey.LastBorder, ""}, {true, 0, journey.LastBorder, ""},
+		{false, 0, 1, "mangle"},
+		{false, 1, 2, "filter"},
+		{false, 2, journey.LastBorder, "security"},
+		{false, 0, journey.LastBorder, "mangle+filter+security"},
+		{false, 1, 3, "filter+security"},
+		{false, 2, 2, ""},
+		{false, 5, journey.LastBorder, ""},
+		{true, 0, journey.LastBorder, ""},
 	} {
 		if got := chains.Between(c.target, journey.Forward, c.from, c.to); got != c.want {
 			t.Errorf("%+v: %q", c, got)
@@ -225,8 +239,11 @@ func TestMerge(t *testing.T) {
 		return all
 	}
 	for _, c := range []struct{ a, b, want []netfilter.Bracket }{
-		{nil, nil, nil}, {b(1, 2), nil, b(1, 2)}, {nil, b(3), b(3)},
-		{b(-400, -200, 0), b(-200, 50), b(-400, -200, 0, 50)}, {b(5), b(1), b(1, 5)},
+		{nil, nil, nil},
+		{b(1, 2), nil, b(1, 2)},
+		{nil, b(3), b(3)},
+		{b(-400, -200, 0), b(-200, 50), b(-400, -200, 0, 50)},
+		{b(5), b(1), b(1, 5)},
 	} {
 		var got []int
 		for _, x := range merge(c.a, c.b) {
