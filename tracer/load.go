@@ -7,7 +7,9 @@ import (
 	"maps"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -115,14 +117,19 @@ func load(cfg Config, f facts) (*kernel, error) {
 	variables := maps.Clone(spec.Variables)
 	// the library would map .bss for its variables until the garbage collector comes by: longer than to Close
 	maps.DeleteFunc(spec.Variables, func(_ string, v *ebpf.VariableSpec) bool { return v.SectionName == ".bss" })
+	wanted := spec.Programs
+	spec.Programs = nil
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, loadError(err)
 	}
 	spec.Variables = variables
 	defer coll.Close() // what is not taken over: .rodata, which the programs hold
-	k := &kernel{programs: coll.Programs, bss: coll.DetachMap(".bss")}
-	coll.Programs = nil // ours now: they live as long as their links
+	k := &kernel{}
+	if k.programs, err = loadPrograms(spec, wanted, coll.Maps); err != nil {
+		return nil, err
+	}
+	k.bss = coll.DetachMap(".bss")
 	if err := coll.Assign(&k.maps); err != nil {
 		return nil, errors.Join(fmt.Errorf("find the maps: %w", err), k.close())
 	}
@@ -131,6 +138,47 @@ func load(cfg Config, f facts) (*kernel, error) {
 	}
 	k.reasons = dropReasons()
 	return k, nil
+}
+
+// loadPrograms loads half of the programs on one CPU and half on another: the
+// verifier is what a user waits for.
+func loadPrograms(spec *ebpf.CollectionSpec, wanted map[string]*ebpf.ProgramSpec, shared map[string]*ebpf.Map) (map[string]*ebpf.Program, error) {
+	names := slices.SortedFunc(maps.Keys(wanted), func(a, b string) int {
+		return len(wanted[b].Instructions) - len(wanted[a].Instructions)
+	})
+	var halves [2]*ebpf.Collection
+	var errs [2]error
+	var both sync.WaitGroup
+	for half := range halves {
+		part := spec.Copy()
+		part.Variables = nil
+		part.Programs = map[string]*ebpf.ProgramSpec{}
+		for i := half; i < len(names); i += len(halves) {
+			part.Programs[names[i]] = wanted[names[i]].Copy()
+		}
+		both.Go(func() {
+			halves[half], errs[half] = ebpf.NewCollectionWithOptions(part, ebpf.CollectionOptions{MapReplacements: shared})
+		})
+	}
+	both.Wait()
+	programs := map[string]*ebpf.Program{}
+	for _, coll := range halves {
+		if coll == nil {
+			continue
+		}
+		for name, program := range coll.Programs {
+			programs[name] = program // ours now: they live as long as their links
+		}
+		coll.Programs = nil
+		coll.Close()
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		for _, program := range programs {
+			err = errors.Join(err, program.Close())
+		}
+		return nil, loadError(err)
+	}
+	return programs, nil
 }
 
 func (k *kernel) close() error {
