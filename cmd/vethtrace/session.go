@@ -35,6 +35,7 @@ type session struct {
 	command []string // to run meanwhile
 	path    string   // of its program
 	gate    *gate    // before stderr
+	outlet  *outlet  // before stdout, for figures
 	log     *slog.Logger
 	// after is written behind the last text, where it is not nil.
 	after func(w io.Writer, s tracer.Snapshot, raw bool) error
@@ -43,7 +44,7 @@ type session struct {
 func newSession(s streams, view *viewOptions, command []string) *session {
 	g := &gate{to: s.err}
 	return &session{
-		streams: s, view: view, command: command, gate: g,
+		streams: s, view: view, command: command, gate: g, outlet: newOutlet(s.out),
 		log: logger(g, s.err, view.level, view.noColor),
 	}
 }
@@ -71,7 +72,8 @@ func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.T
 	if err != nil {
 		return errors.Join(err, show.end())
 	}
-	w := watch{session: s, tracer: t, sink: show, signals: signals, child: child, over: over}
+	told := hear(ctx, signals, child, s.outlet)
+	w := watch{session: s, tracer: t, sink: show, told: told, child: child, over: over}
 	err = w.loop(ctx)
 	signal.Stop(signals) // from now on a second one ends the process
 	err = errors.Join(err, show.end())
@@ -96,12 +98,12 @@ func (s *session) finish(t *tracer.Tracer, show sink, shown tracer.Snapshot) err
 // watch is the time between attaching and detaching.
 type watch struct {
 	*session
-	tracer  *tracer.Tracer
-	sink    sink
-	signals <-chan os.Signal
-	child   *child
-	over    <-chan struct{}
-	shown   tracer.Snapshot // what the sink has seen
+	tracer *tracer.Tracer
+	sink   sink
+	told   <-chan struct{} // by a signal, to end
+	child  *child
+	over   <-chan struct{}
+	shown  tracer.Snapshot // what the sink has seen
 }
 
 // loop shows an update each interval until something ends the run.
@@ -130,10 +132,8 @@ func (w *watch) loop(ctx context.Context) error {
 			return nil
 		case <-w.child.done():
 			return nil
-		case sig := <-w.signals:
-			if !w.child.forward(sig) {
-				return nil
-			}
+		case <-w.told:
+			return nil
 		case <-early:
 			err = w.update()
 			if early = nil; w.shown.Duration < 2*soon {

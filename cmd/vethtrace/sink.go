@@ -27,14 +27,14 @@ type sink interface {
 func (s *session) newSink(ctx context.Context) sink {
 	switch s.view.output {
 	case outputJSON:
-		return &jsonSink{out: s.out}
+		return &jsonSink{out: s.outlet}
 	case outputNDJSON:
-		return &ndjsonSink{out: s.out}
+		return &ndjsonSink{out: s.outlet}
 	}
 	o := text.Options{
 		Color: colored(s.out, s.view.noColor), Width: width(s.out), Raw: s.view.raw,
 	}
-	plain := &textSink{out: s.out, options: o, each: s.view.intervalGiven, after: s.after}
+	plain := &textSink{out: s.outlet, options: o, each: s.view.intervalGiven, after: s.after}
 	_, ttyOut := terminal(s.out)
 	_, ttyIn := terminal(s.in)
 	if !ttyOut || !ttyIn || len(s.command) > 0 {
