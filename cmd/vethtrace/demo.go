@@ -44,6 +44,9 @@ func newDemo(s streams) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := checkRights(); err != nil { // it says which, no need to explain
+				return err
+			}
 			return explainRights(demo(cmd.Context(), s, &view, kind))
 		},
 	}
@@ -63,9 +66,6 @@ func wireKind(name string) (lab.WireKind, error) {
 }
 
 func demo(ctx context.Context, s streams, view *viewOptions, wire lab.WireKind) (err error) {
-	if err := checkRights(); err != nil {
-		return err
-	}
 	if _, err := exec.LookPath("iptables-restore"); err != nil {
 		return errors.New("the demo needs iptables for Docker's rules: install it (apt-get install iptables)")
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/vethtrace/vethtrace/exporter/text"
+	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
 )
@@ -72,7 +73,8 @@ func statusOf(err error) int {
 		return status.status
 	case errors.As(err, &usage), errors.As(err, &filter):
 		return exitUsage
-	case errors.As(err, &notFound), errors.As(err, &notRunning), errors.As(err, &ambiguous):
+	case errors.As(err, &notFound), errors.As(err, &notRunning), errors.As(err, &ambiguous),
+		errors.Is(err, netns.ErrNotNamespace):
 		return exitNoTarget
 	case errors.As(err, &unsupported), errors.As(err, &hidden), errors.Is(err, fs.ErrPermission):
 		return exitKernel
@@ -85,8 +87,17 @@ func oneLine(err error) string {
 	var parts []string
 	for part := range strings.Lines(err.Error()) {
 		if part = strings.TrimSpace(part); part != "" {
-			parts = append(parts, text.Escape(part))
+			parts = append(parts, escapeError(part))
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// escapeError leaves backslashes alone: errors quote names, which escapes them.
+func escapeError(s string) string {
+	pieces := strings.Split(s, `\`)
+	for i := range pieces {
+		pieces[i] = text.Escape(pieces[i])
+	}
+	return strings.Join(pieces, `\`)
 }

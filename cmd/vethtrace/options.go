@@ -4,7 +4,6 @@ package main
 
 import (
 	"log/slog"
-	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -105,13 +104,14 @@ func (o *viewOptions) check(cmd *cobra.Command) error {
 	return err
 }
 
-// parseSample reads 1/N, or N alone; "" is 0, no samples.
+// parseSample reads 1/N; "" is 0, no samples.
 func parseSample(s string) (uint32, error) {
 	if s == "" {
 		return 0, nil
 	}
-	n, err := strconv.ParseUint(strings.TrimPrefix(s, "1/"), 10, 32)
-	if err != nil || n == 0 {
+	text, ok := strings.CutPrefix(s, "1/")
+	n, err := strconv.ParseUint(text, 10, 32)
+	if !ok || err != nil || n == 0 {
 		return 0, usagef("--sample %q: want 1/N, for example 1/1000", s)
 	}
 	return uint32(n), nil
@@ -130,9 +130,10 @@ type targetOptions struct {
 	containers []string
 	all        bool
 	maxTargets int
-	pids       []int
+	pidTexts   []string
+	pids       []int // of pidTexts
 	netns      []string
-	ports      []int
+	ports      []string
 	peer       string
 	proto      string
 	dockerHost string
@@ -143,9 +144,9 @@ func (o *targetOptions) register(cmd *cobra.Command) {
 	f.StringArrayVar(&o.containers, "container", nil, "trace the container of this `NAME` or id prefix; may be given several times")
 	f.BoolVar(&o.all, "all", false, "trace every running container, and those to come")
 	f.IntVar(&o.maxTargets, "max-targets", defaultMaxTargets, "most targets at a time, with --all: `N`")
-	f.IntSliceVar(&o.pids, "pid", nil, "trace the network namespace of this `PROCESS`, without an engine")
+	f.StringSliceVar(&o.pidTexts, "pid", nil, "trace the network namespace of this `PROCESS`, without an engine")
 	f.StringArrayVar(&o.netns, "netns", nil, "trace the network namespace of this `PATH` or name, without an engine")
-	f.IntSliceVar(&o.ports, "port", nil, "only packets from or to this `PORT`; may be given several times")
+	f.StringSliceVar(&o.ports, "port", nil, "only packets from or to this `PORT`; may be given several times")
 	f.StringVar(&o.peer, "peer", "", "only packets from or to these `ADDRESSES`, for example 10.0.0.0/8")
 	f.StringVar(&o.proto, "proto", "", "only this `PROTOCOL`: tcp, udp, icmp or a number")
 	f.StringVar(&o.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
@@ -165,13 +166,15 @@ func (o *targetOptions) check(args []string) error {
 	if o.all && len(o.containers) > 0 {
 		return usagef("--all traces every container: leave --container out, or --all")
 	}
-	if !o.all && len(o.containers)+len(o.pids)+len(o.netns) == 0 {
+	if !o.all && len(o.containers)+len(o.pidTexts)+len(o.netns) == 0 {
 		return usagef("nothing to trace: name a container, for example %s (or --all, --pid, --netns; vethtrace --help)", example)
 	}
-	for _, pid := range o.pids {
-		if pid <= 0 {
-			return usagef("--pid %d: want the id of a process", pid)
+	for _, text := range o.pidTexts {
+		pid, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || pid <= 0 {
+			return usagef("--pid %q: want the id of a process", text)
 		}
+		o.pids = append(o.pids, int(pid))
 	}
 	if o.maxTargets < 1 || o.maxTargets > mostTargets {
 		return usagef("--max-targets %d: want 1 to %d", o.maxTargets, mostTargets)
@@ -181,9 +184,10 @@ func (o *targetOptions) check(args []string) error {
 
 // fill puts the filters into the tracer's configuration.
 func (o *targetOptions) fill(cfg *tracer.Config) error {
-	for _, port := range o.ports {
-		if port < 1 || port > math.MaxUint16 {
-			return usagef("--port %d: want 1 to 65535", port)
+	for _, text := range o.ports {
+		port, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || port == 0 {
+			return usagef("--port %q: want a number from 1 to 65535", text)
 		}
 		cfg.Ports = append(cfg.Ports, uint16(port))
 	}

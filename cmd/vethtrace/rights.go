@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,6 +101,9 @@ func inUserNamespace() bool {
 // explainEngine tells a socket that may not be opened from an engine that does
 // not run: the engine's client gives both as text.
 func explainEngine(err *container.EngineError) error {
+	if strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+		return fmt.Errorf("the engine at %s does not answer: restart it, name another with --docker-host, or trace without one by --pid or --netns", err.Host)
+	}
 	path, ok := strings.CutPrefix(err.Host, "unix://")
 	if !ok {
 		return err

@@ -37,7 +37,7 @@ func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, 
 		return explainRights(err)
 	}
 	err = run.trace(ctx, cfg, specs, found)
-	return explainRights(errors.Join(err, closeSpecs(specs)))
+	return explainRights(explainWay(errors.Join(err, closeSpecs(specs))))
 }
 
 // found is what the command line's targets turned out to be.
@@ -94,14 +94,17 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 	for _, pid := range o.pids {
 		c, err := container.FromPID(pid)
 		if err != nil {
-			return err
+			return explainTarget(err, howPID)
 		}
 		all = append(all, c)
 	}
 	for _, path := range o.netns {
 		c, err := container.FromNetns(path)
+		if errors.Is(err, netns.ErrNotNamespace) {
+			return notNamespace(path, err)
+		}
 		if err != nil {
-			return err
+			return explainTarget(err, howNetns)
 		}
 		if c.Netns == f.mapper.host {
 			return usagef("--netns %s: is the namespace that vethtrace runs in: name a process in it by --pid, or a container", path)

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
 )
@@ -51,6 +52,8 @@ func TestReport(t *testing.T) {
 		{&statusError{status: 42}, 42, ""},
 		{errors.Join(nil, &statusError{143, "said why"}), 143, "vethtrace: said why\n"},
 		{errors.Join(errors.New("a\n\tb"), errors.New("\x1b[31mc")), 1, "vethtrace: a; b; \\x1b[31mc\n"},
+		{wrap(&container.NotFoundError{Name: "a\x1b"}), 4, `no target "a\x1b"`}, // escaped once
+		{notNamespace("/etc/passwd", &fs.PathError{Op: "open", Path: "/etc/passwd", Err: netns.ErrNotNamespace}), 4, "vethtrace: /etc/passwd is not a network namespace: "},
 	} {
 		var stderr bytes.Buffer
 		if got := report(&stderr, c.err); got != c.want {
@@ -97,13 +100,43 @@ func TestMissingRights(t *testing.T) {
 	}
 }
 
+// What a caller can do about an error is said with it.
+func TestExplain(t *testing.T) {
+	late := &container.EngineError{Host: "unix:///tmp/x.sock", Err: errors.New(`Get "http://%2Ftmp%2Fx.sock/_ping": context deadline exceeded`)}
+	for _, c := range []struct {
+		err    error
+		want   string
+		status int
+	}{
+		{explainRights(late), "the engine at unix:///tmp/x.sock does not answer: ", exitFailed},
+		{
+			explainWay(&tracer.NoWayError{Name: "a", Mode: "netns", Reason: "its peer (index 7) is in a third namespace"}),
+			"run vethtrace in that namespace (ip netns exec NAME vethtrace", exitFailed,
+		},
+		{explainWay(&tracer.NoWayError{Name: "a", Mode: "netns", Reason: "loopback"}), "loopback", exitFailed},
+		{explainTarget(&container.NotFoundError{Name: "a"}, howNetns), "a path, or a name", exitNoTarget},
+		{explainTarget(&container.NotFoundError{Name: "a", Near: []string{"ab"}}, howNetns), "did you mean ab?", exitNoTarget},
+	} {
+		text := oneLine(c.err)
+		if !strings.Contains(text, c.want) || statusOf(c.err) != c.status {
+			t.Errorf("%q, status %d; want %q, %d", text, statusOf(c.err), c.want, c.status)
+		}
+		if strings.Contains(text, "%2F") || strings.Contains(text, "loopback") && strings.Contains(text, "exec") {
+			t.Errorf("too much: %q", text)
+		}
+	}
+	if explainWay(nil) != nil || explainTarget(nil, howPID) != nil {
+		t.Error("no error is explained")
+	}
+}
+
 func TestParseSample(t *testing.T) {
-	for s, want := range map[string]uint32{"": 0, "1/1": 1, "1/1000": 1000, "50": 50, "1/4294967295": 4294967295} {
+	for s, want := range map[string]uint32{"": 0, "1/1": 1, "1/1000": 1000, "1/4294967295": 4294967295} {
 		if got, err := parseSample(s); err != nil || got != want {
 			t.Errorf("%q: %d, %v, want %d", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"0", "1/0", "2/3", "x", "1/", "-1", "1/4294967296"} {
+	for _, s := range []string{"0", "5", "1/0", "2/3", "x", "1/", "-1", "1/4294967296"} {
 		if _, err := parseSample(s); statusOf(err) != exitUsage {
 			t.Errorf("%q: %v", s, err)
 		}
@@ -112,7 +145,7 @@ func TestParseSample(t *testing.T) {
 
 func TestFilters(t *testing.T) {
 	var cfg tracer.Config
-	o := targetOptions{ports: []int{80, 65535}, peer: "10.1.2.3/8", proto: "132"}
+	o := targetOptions{ports: []string{"80", "65535"}, peer: "10.1.2.3/8", proto: "132"}
 	if err := o.fill(&cfg); err != nil {
 		t.Fatal(err)
 	}
