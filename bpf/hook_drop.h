@@ -89,7 +89,7 @@ int BPF_PROG(vt_kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 	if (!found.owner)
 		return 0;
 	slot = vt_slot_of(found);
-	if (slot->target[VT_INGRESS] && vt_same(slot, skb) && vt_seize(found)) {
+	if (slot->target[VT_INGRESS] && vt_held(slot, skb) && vt_seize(found)) {
 		vt_count_drop(slot, VT_INGRESS, reason, true);
 		slot->target[VT_INGRESS] = 0; /* once */
 		vt_release(found);

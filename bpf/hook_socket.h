@@ -72,7 +72,7 @@ int BPF_PROG(vt_copy_datagram, struct sk_buff *skb)
 		return 0;
 	slot = vt_slot_of(found);
 	ready = slot->ready;
-	if (!ready || slot->protocol != VT_IPPROTO_TCP || !slot->target[VT_INGRESS] || !vt_same(slot, skb))
+	if (!ready || slot->protocol != VT_IPPROTO_TCP || !slot->target[VT_INGRESS] || !vt_held(slot, skb))
 		return 0;
 	slot->ready = 0;
 	vt_observe_waiting(slot->target[VT_INGRESS], VT_WAIT_READER, bpf_ktime_get_ns() - ready);

@@ -264,12 +264,23 @@ static __always_inline void vt_begin(struct vt_found *found)
 	vt_publish(vt_owner_of(*found), found->owner);
 }
 
+/* Did the slot hold this packet? Behind LOCAL_IN the kernel clears the birth stamp (skb_clear_delivery_time). */
+static __always_inline bool vt_held(struct vt_slot *slot, struct sk_buff *skb)
+{
+	return slot->ident == vt_ident(skb, slot->flags & VT_FLAG_IPV6, slot->protocol);
+}
+
 /* Does the slot hold this very packet? */
 static __always_inline bool vt_same(struct vt_slot *slot, struct sk_buff *skb)
 {
-	if (slot->ident != vt_ident(skb, slot->flags & VT_FLAG_IPV6, slot->protocol))
+	__u64 stamp;
+
+	if (!vt_held(slot, skb))
 		return false;
-	return !slot->birth || slot->birth == skb->tstamp;
+	if (!slot->birth)
+		return true;
+	stamp = skb->tstamp;
+	return VT_LIKELY(stamp == slot->birth) || !stamp; /* cleared is not another one's */
 }
 
 /*

@@ -63,6 +63,18 @@ static __always_inline __u16 vt_segments(struct sk_buff *skb)
 	return segments ? segments : 1;
 }
 
+/* VT_FLAG_NEW for a SYN: so a flow's first packet is told apart also where conntrack does not look. */
+static __always_inline __u8 vt_opens(struct sk_buff *skb, const struct vt_packet *packet)
+{
+	unsigned char *transport = vt_network(skb);
+
+	if (packet->protocol != VT_IPPROTO_TCP)
+		return 0;
+	transport += packet->ipv6 ? sizeof(struct ipv6hdr) : (*(__u8 *)vt_cast(struct iphdr, transport) & 15) * 4;
+	/* the flags are the 14th byte: SYN 2, ACK 16 */
+	return (*((__u8 *)vt_cast(struct tcphdr, transport) + 13) & 18) == 2 ? VT_FLAG_NEW : 0;
+}
+
 /*
  * Begins a journey and writes its first stamp. Counts it as started for each
  * of its targets, and as evicted where there is no slot. Returns its slot, or NULL.
@@ -102,7 +114,7 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	slot->peer[VT_EGRESS] = origin->peer[VT_EGRESS];
 	slot->segments = vt_segments(skb);
 	slot->stamps = 0;
-	slot->flags = origin->flags | (packet->ipv6 ? VT_FLAG_IPV6 : 0);
+	slot->flags = origin->flags | (packet->ipv6 ? VT_FLAG_IPV6 : 0) | vt_opens(skb, packet);
 	/* the clock last: what a start does more than another stamp belongs to no hop */
 	now = bpf_ktime_get_ns();
 	slot->start = now;

@@ -3,6 +3,7 @@ package tracer
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/vethtrace/vethtrace/internal/netns"
@@ -170,6 +171,14 @@ func (t *Tracer) attachChains(a attacher, to *links, scope Scope, plan *chainPla
 		}
 	}
 	return nil
+}
+
+// naming is what the names of a target's hops depend on.
+func (t *Tracer) naming(of *target) journey.Context {
+	routed := !slices.ContainsFunc(of.interfaces, func(i Interface) bool { return i.Bridge != "" })
+	return journey.Context{
+		Chains: pathChains{t.chains, of.chains}, Routed: routed && !of.hostMode, Devices: t.cfg.Detail == DetailDevices,
+	}
 }
 
 // pathChains names chains for the paths of one target.

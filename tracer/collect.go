@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -217,6 +218,11 @@ func (c *collection) retire(target *target, t *Tracer) {
 		c.retired = append(c.retired, state)
 	}
 	c.gone[target.number]++
+}
+
+// all returns the paths of all targets, also of those that have gone.
+func (c *collection) all() []*pathState {
+	return append(slices.Collect(maps.Values(c.paths)), c.retired...)
 }
 
 // of returns the paths of a target, those with the same key as one.

@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -150,40 +149,6 @@ func (t *Tracer) attachNeighbour(index int) error {
 	}
 	t.foreign.links[index] = held
 	return nil
-}
-
-// watchHost keeps the names of devices and the containers beside the targets current until ctx ends.
-func (t *Tracer) watchHost(ctx context.Context) {
-	changes, err := topology.Watch(ctx, t.host)
-	if err != nil {
-		t.cfg.Log.Warn("changes of the host's devices are not followed", "error", err)
-		return
-	}
-	for range changes {
-		view, err := topology.Read(t.host)
-		if err != nil {
-			t.cfg.Log.Warn("read the host's devices", "error", err)
-			continue
-		}
-		t.mu.Lock()
-		ports := t.besides(view)
-		t.mu.Unlock()
-		names := t.peersOf(ports)
-		t.mu.Lock()
-		if t.closed {
-			t.mu.Unlock()
-			return
-		}
-		for _, link := range view.Links {
-			t.hostNames[link.Index] = link.Name
-		}
-		t.dropNeighbours(view)
-		err = t.setNeighbours(ports, names)
-		t.mu.Unlock()
-		if err != nil {
-			t.cfg.Log.Warn("follow the host's devices", "error", err)
-		}
-	}
 }
 
 // dropNeighbours forgets those whose veth has gone: the index may come back for another one.

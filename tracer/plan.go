@@ -115,6 +115,7 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 		return err
 	}
 	for _, target := range targets {
+		t.tables.setFilters(t.cfg.Ports, target.spec.Ports)
 		if err := target.announce(t.host, t.tables); err != nil {
 			return err
 		}
@@ -168,11 +169,16 @@ func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
 }
 
 func (t *Tracer) attachTarget(h HookSpec, target *target) error {
-	inside := attacher{target.ns, t.kernel.programs}
 	if h.Scope == ScopeTarget {
-		return inside.netfilter(&target.links, h, priorityOf(h))
+		return attacher{target.ns, t.kernel.programs}.netfilter(&target.links, h, priorityOf(h))
 	}
-	for _, i := range target.wiring.Interfaces {
+	return t.attachInterfaces(h, target, target.wiring.Interfaces)
+}
+
+// attachInterfaces attaches at these devices of a target, or at their other ends.
+func (t *Tracer) attachInterfaces(h HookSpec, target *target, interfaces []topology.Interface) error {
+	inside := attacher{target.ns, t.kernel.programs}
+	for _, i := range interfaces {
 		if !i.Connected() {
 			continue
 		}

@@ -64,7 +64,7 @@ func (t *Tracer) journey(record journey.Record) []Journey {
 			hooks[i], ifindex[i] = stamp.Hook, stamp.Ifindex
 		}
 		j.Peer = t.peerOf(of, record.Peers[direction], j.Direction == Egress, hooks, ifindex)
-		hops := journey.Hops(hooks, pathChains{t.chains, of.chains})
+		hops := journey.Hops(hooks, t.naming(of))
 		for i, stamp := range record.Stamps {
 			s := Stamp{Hook: stamp.Hook.String(), Device: t.nameOf(of, hooks, ifindex, i), CPU: stamp.CPU, T: stamp.T}
 			if i > 0 {

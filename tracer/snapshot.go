@@ -102,9 +102,9 @@ func (t *Tracer) targetResult(of *target, null nullLines, drops []Drop, inFlight
 		result.Accounting[direction] = account[direction].accounting(of.cut[direction], inFlight[direction])
 		result.Skipped[direction] = account[direction].skips()
 	}
-	chains := pathChains{t.chains, of.chains}
+	naming := t.naming(of)
 	for _, state := range t.seen.of(of) {
-		result.Paths = append(result.Paths, t.path(state, chains, null))
+		result.Paths = append(result.Paths, t.path(state, naming, null))
 	}
 	result.Paths = merged(result.Paths)
 	slices.SortStableFunc(result.Paths, func(a, b Path) int { return int(b.Packets) - int(a.Packets) })
@@ -156,7 +156,7 @@ func (s *series) latency(null Null) Latency {
 	return Latency{Hist: s.total, Null: null, Rounds: slices.Clone(s.rounds)}
 }
 
-func (t *Tracer) path(state *pathState, chains pathChains, null nullLines) Path {
+func (t *Tracer) path(state *pathState, naming journey.Context, null nullLines) Path {
 	path := Path{
 		ID: state.id, Family: "ipv4", Protocol: protocolName(state.protocol),
 		Peer: t.peer(state), Flow: "established",
@@ -176,7 +176,7 @@ func (t *Tracer) path(state *pathState, chains pathChains, null nullLines) Path 
 	whole := state.series[0]
 	path.Packets, path.Segments, path.Bytes = whole.total.Count(), whole.segments, whole.bytes
 	var sum Null
-	for i, hop := range journey.Hops(state.hooks, chains) {
+	for i, hop := range journey.Hops(state.hooks, naming) {
 		from, to := state.hooks[i], state.hooks[i+1]
 		cost := null.between(from, to)
 		sum = sum.plus(cost)
@@ -290,7 +290,7 @@ func (t *Tracer) drops() (map[*target][]Drop, error) {
 		drop := Drop{Direction: Direction(key.Direction), Reason: t.kernel.reason(key.Reason), Count: count}
 		drop.Hop = "transport"
 		if key.AfterEnd == 0 {
-			drop.Hop = journey.Next(unpack(key.History), pathChains{t.chains, of.chains}).Name
+			drop.Hop = journey.Next(unpack(key.History), t.naming(of)).Name
 		}
 		byTarget[of] = addDrop(byTarget[of], drop)
 	}
@@ -332,7 +332,7 @@ func unpack(history uint64) []journey.Hook {
 func (t *Tracer) observer(s Snapshot, null nullLines) Observer {
 	o := Observer{StampNs: null.medians()}
 	var cost float64
-	for _, state := range t.seen.paths {
+	for _, state := range t.seen.all() {
 		if len(state.series) == 0 {
 			continue
 		}

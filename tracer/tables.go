@@ -154,6 +154,21 @@ func (t tables) setFilter(port uint16) {
 	t.mem.filter[port/64] |= 1 << (port % 64)
 }
 
+// setFilters lets packets with these ports start a journey and, where one of
+// them is a published port, those with the port at its other side: a packet has
+// one before NAT and the other behind it.
+func (t tables) setFilters(wanted []uint16, published []Port) {
+	for _, port := range wanted {
+		t.setFilter(port)
+	}
+	for _, p := range published {
+		if slices.Contains(wanted, p.Host.Port()) || slices.Contains(wanted, p.Container) {
+			t.setFilter(p.Host.Port())
+			t.setFilter(p.Container)
+		}
+	}
+}
+
 // setGroups replaces the list of processes that host-mode targets and proxies have.
 func (t tables) setGroups(groups []bpf.KernelVtGroup) error {
 	if len(groups) >= bpf.Groups {

@@ -140,10 +140,8 @@ func (t *target) announce(host *netns.NS, to tables) error {
 	if err := t.announceDevices(host, to); err != nil {
 		return err
 	}
-	for _, addr := range t.addresses() {
-		if err := to.setAddress(addr, uint32(t.number+1)); err != nil {
-			return err
-		}
+	if err := t.announceAddresses(to); err != nil {
+		return err
 	}
 	for _, port := range t.spec.Ports {
 		if !t.hostMode {
@@ -158,12 +156,26 @@ func (t *target) announce(host *netns.NS, to tables) error {
 	return nil
 }
 
+// announceAddresses makes its addresses known: packets to them start a journey at the uplink or in the host.
+func (t *target) announceAddresses(to tables) error {
+	for _, addr := range t.addresses() {
+		if err := to.setAddress(addr, uint32(t.number+1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // announceDevices makes its devices known: packets that have no journey yet start one there.
 func (t *target) announceDevices(host *netns.NS, to tables) error {
 	if t.hostMode {
 		return nil
 	}
-	for _, i := range t.wiring.Interfaces {
+	return t.announceInterfaces(host, to, t.wiring.Interfaces)
+}
+
+func (t *target) announceInterfaces(host *netns.NS, to tables, interfaces []topology.Interface) error {
+	for _, i := range interfaces {
 		if !i.Connected() {
 			continue
 		}

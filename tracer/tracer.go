@@ -96,9 +96,6 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	t.tables = tables{t.kernel.mem}
 	t.seen = newCollection(t.kernel)
 	t.windows = newWindows(t)
-	for _, port := range t.cfg.Ports {
-		t.tables.setFilter(port)
-	}
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}

@@ -8,6 +8,13 @@ type Chains interface {
 	Between(target bool, point Point, from, to int) string
 }
 
+// Context is what names depend on beside the hooks.
+type Context struct {
+	Chains  Chains
+	Routed  bool // the host's ends of the veths are no ports of a bridge
+	Devices bool // detail devices: what lies between two devices is one hop
+}
+
 // Hop is the stretch between two hooks.
 type Hop struct {
 	Name   string // netfilter/forward
@@ -18,34 +25,34 @@ type Hop struct {
 // less than there are hooks. What a stretch is called depends on its two ends
 // and, around a bridge that calls netfilter by itself (br_netfilter), on
 // whether the packet was inside the bridge.
-func Hops(hooks []Hook, chains Chains) []Hop {
+func Hops(hooks []Hook, c Context) []Hop {
 	if len(hooks) < 2 {
 		return nil
 	}
 	hops := make([]Hop, 0, len(hooks)-1)
-	inside := entersBridge(hooks[0])
+	inside := entersBridge(hooks[0]) && !c.Routed
 	for i := 1; i < len(hooks); i++ {
 		from, to := hooks[i-1], hooks[i]
 		hops = append(hops, Hop{
-			Name:   name(from, to, inside, chains),
+			Name:   name(from, to, inside, c),
 			Target: side(from, to),
 		})
-		inside = stillInside(inside, to)
+		inside = stillInside(inside, to) && !c.Routed
 	}
 	return hops
 }
 
 // Next names the stretch that a packet was in when it ended behind the last of these hooks.
-func Next(hooks []Hook, chains Chains) Hop {
+func Next(hooks []Hook, c Context) Hop {
 	if len(hooks) == 0 {
 		return Hop{Name: "unknown"}
 	}
 	inside := false
 	for _, hook := range hooks {
-		inside = stillInside(inside, hook)
+		inside = stillInside(inside, hook) && !c.Routed
 	}
 	last := hooks[len(hooks)-1]
-	return Hop{Name: after(last, inside, chains), Target: last.OfTarget()}
+	return Hop{Name: after(last, inside, c), Target: last.OfTarget()}
 }
 
 // entersBridge tells whether a packet whose first hook this is is about to be
@@ -75,12 +82,12 @@ func side(from, to Hook) bool {
 	return to.OfTarget()
 }
 
-func name(from, to Hook, inside bool, chains Chains) string {
+func name(from, to Hook, inside bool, c Context) string {
 	if target, point, border, ok := to.AsNetfilter(); ok {
-		return nameToNetfilter(from, target, point, border, inside, chains)
+		return nameToNetfilter(from, target, point, border, inside, c.Chains)
 	}
 	if to == KfreeSkb {
-		return after(from, inside, chains)
+		return after(from, inside, c)
 	}
 	return nameToDevice(from, to)
 }
@@ -186,14 +193,20 @@ func nameLeaving(point Point, border int) string {
 }
 
 // after names what follows a hook, for a packet that got no further.
-func after(hook Hook, inside bool, chains Chains) string {
+func after(hook Hook, inside bool, c Context) string {
 	if target, point, border, ok := hook.AsNetfilter(); ok {
-		return afterNetfilter(target, point, border, inside, chains)
+		return afterNetfilter(target, point, border, inside, c.Chains)
+	}
+	if c.Devices && (hook == UplinkIngress || hook == BridgeIngress || hook == PortIngress && c.Routed) {
+		return "forwarding"
 	}
 	switch hook {
 	case UplinkIngress, LoopbackIngress:
 		return "netfilter/prerouting"
 	case PortIngress:
+		if c.Routed {
+			return "netfilter/prerouting"
+		}
 		return "bridge"
 	case BridgeIngress:
 		return "routing"

@@ -104,7 +104,7 @@ func TestHops(t *testing.T) {
 			if name == "tables" {
 				chains = numbered{}
 			}
-			hops := Hops(c.hooks, chains)
+			hops := Hops(c.hooks, Context{Chains: chains})
 			if len(c.hooks) > 1 && len(hops) != len(c.hooks)-1 {
 				t.Fatalf("%d hooks have %d hops", len(c.hooks), len(hops))
 			}
@@ -126,7 +126,7 @@ func TestHopsAreDefined(t *testing.T) {
 		defined = append(defined, d.Name)
 	}
 	for name, c := range sequences() {
-		for _, hop := range Hops(c.hooks, noChains{}) {
+		for _, hop := range Hops(c.hooks, Context{Chains: noChains{}}) {
 			if !slices.Contains(defined, hop.Name) {
 				t.Errorf("%s: %s is not defined", name, hop.Name)
 			}
@@ -136,7 +136,7 @@ func TestHopsAreDefined(t *testing.T) {
 
 // A hop lies where it ends, a crossing at the side that it leaves.
 func TestHopSides(t *testing.T) {
-	hops := Hops([]Hook{UplinkIngress, host(Forward, LastBorder), BridgeEgress, PortEgress, NetifRx, DeviceIngress, target(LocalIn, LastBorder)}, noChains{})
+	hops := Hops([]Hook{UplinkIngress, host(Forward, LastBorder), BridgeEgress, PortEgress, NetifRx, DeviceIngress, target(LocalIn, LastBorder)}, Context{Chains: noChains{}})
 	var sides []bool
 	for _, h := range hops {
 		sides = append(sides, h.Target)
@@ -144,7 +144,7 @@ func TestHopSides(t *testing.T) {
 	if want := []bool{false, false, false, false, true, true}; !slices.Equal(sides, want) {
 		t.Errorf("sides %v, want %v", sides, want)
 	}
-	hops = Hops([]Hook{target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress}, noChains{})
+	hops = Hops([]Hook{target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress}, Context{Chains: noChains{}})
 	if !hops[0].Target || !hops[1].Target || hops[2].Target {
 		t.Errorf("out: %+v", hops)
 	}
@@ -167,7 +167,7 @@ func TestNext(t *testing.T) {
 		"loopback":             {LoopbackEgress},
 		"confirm+neighbour":    {host(PostRouting, LastBorder)},
 	} {
-		if got := Next(hooks, noChains{}).Name; got != want {
+		if got := Next(hooks, Context{Chains: noChains{}}).Name; got != want {
 			t.Errorf("behind %v: %s, want %s", hooks, got, want)
 		}
 	}
@@ -203,5 +203,35 @@ func TestNetfilterNumbers(t *testing.T) {
 	}
 	if got := Point(9).String(); got != "hook9" {
 		t.Errorf("a hook the kernel does not have: %s", got)
+	}
+}
+
+// Without a bridge a veth leads into the host's routing, and at detail devices
+// all of the host's stack is one hop, also for a packet that gets no further.
+func TestContext(t *testing.T) {
+	way := []Hook{target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress, host(PreRouting, LastBorder), host(Forward, 0)}
+	for routed, want := range map[bool]string{true: "routing", false: "bridge"} {
+		hops := Hops(way, Context{Chains: noChains{}, Routed: routed})
+		if got := hops[len(hops)-1].Name; got != want {
+			t.Errorf("routed %v: from prerouting to forward is %s, want %s", routed, got, want)
+		}
+		if got := Next(way[:5], Context{Chains: noChains{}, Routed: routed}).Name; got != want {
+			t.Errorf("routed %v: behind prerouting comes %s, want %s", routed, got, want)
+		}
+	}
+	for _, c := range []struct {
+		c    Context
+		hook Hook
+		want string
+	}{
+		{Context{Devices: true}, UplinkIngress, "forwarding"},
+		{Context{Devices: true}, BridgeIngress, "forwarding"},
+		{Context{Devices: true}, PortIngress, "bridge"},
+		{Context{Devices: true, Routed: true}, PortIngress, "forwarding"},
+		{Context{}, UplinkIngress, "netfilter/prerouting"},
+	} {
+		if got := Next([]Hook{c.hook}, c.c).Name; got != c.want {
+			t.Errorf("%+v: behind %s comes %s, want %s", c.c, c.hook, got, c.want)
+		}
 	}
 }

@@ -93,7 +93,7 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("hook %d has no name", s.Hook)
 			}
 		}
-		for _, hop := range append(Hops(hooks, numbered{}), Next(hooks, numbered{})) {
+		for _, hop := range append(Hops(hooks, Context{Chains: numbered{}}), Next(hooks, Context{Chains: numbered{}})) {
 			if hop.Name == "" {
 				t.Errorf("a hop of %v has no name", hooks)
 			}
