@@ -200,28 +200,17 @@ func after(hook Hook, inside bool, c Context) string {
 	if c.Devices && (hook == UplinkIngress || hook == BridgeIngress || hook == PortIngress && c.Routed) {
 		return "forwarding"
 	}
-	switch hook {
-	case UplinkIngress, LoopbackIngress:
+	if hook == PortIngress && c.Routed {
 		return "netfilter/prerouting"
-	case PortIngress:
-		if c.Routed {
-			return "netfilter/prerouting"
-		}
-		return "bridge"
-	case BridgeIngress:
-		return "routing"
-	case BridgeEgress:
-		return "bridge"
-	case PortEgress, DeviceEgress:
-		return "veth"
-	case NetifRx, GROReceive:
-		return "softirq"
-	case DeviceIngress:
-		return "netfilter/input"
-	case LoopbackEgress:
-		return "loopback"
-	case UplinkEgress:
-		return "qdisc"
+	}
+	names := map[Hook]string{
+		UplinkIngress: "netfilter/prerouting", LoopbackIngress: "netfilter/prerouting",
+		PortIngress: "bridge", BridgeIngress: "routing", BridgeEgress: "bridge",
+		PortEgress: "veth", DeviceEgress: "veth", NetifRx: "softirq", GROReceive: "softirq",
+		DeviceIngress: "netfilter/input", LoopbackEgress: "loopback", UplinkEgress: "qdisc",
+	}
+	if name, ok := names[hook]; ok {
+		return name
 	}
 	return "unknown"
 }
