@@ -191,7 +191,9 @@ func TestDecodeUndoesEncode(t *testing.T) {
 			}
 		}
 	}
-	if got, err := DecodeLine(encoded(t, sample.Snapshot())); err != nil || !reflect.DeepEqual(got, sample.Snapshot()) {
+	want := sample.Snapshot()
+	want.Final = false // a document does not tell
+	if got, err := DecodeLine(encoded(t, sample.Snapshot())); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("the snapshot changed on its way (%v)", err)
 	}
 }

@@ -29,6 +29,7 @@ func (o Options) page() page.Options {
 // are never wider than Options.Width.
 func Write(w io.Writer, s tracer.Snapshot, o Options) error {
 	po := o.page()
+	po.Final = s.Final
 	lines := page.Title(s, po)
 	lines = append(lines, page.Notes(s, po)...)
 	if len(s.Targets) == 0 {

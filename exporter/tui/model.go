@@ -130,7 +130,7 @@ func (m model) at() int {
 }
 
 func (m model) options() page.Options {
-	return page.Options{Color: m.color, Width: m.width, Raw: m.raw, Live: true}
+	return page.Options{Color: m.color, Width: m.width, Raw: m.raw}
 }
 
 // body is everything between the head and the foot, unscrolled.
@@ -160,6 +160,7 @@ func helpLines() []string {
 		"hop    what the kernel does between two stamps of a packet",
 		"share  a hop's part of the path's mean; bars are on the scale of the largest",
 		"~0     a mean that cannot be told from 0 by measuring",
+		"≈      packets moved while the accounting was read; the summary is exact",
 		"-      fewer than 10 samples lie above this quantile",
 	}
 }

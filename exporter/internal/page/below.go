@@ -119,8 +119,8 @@ func (o Options) accounting(t tracer.Target) []string {
 			continue
 		}
 		equals := "="
-		if o.Live { // it holds only when nothing moves
-			equals = ":"
+		if !o.Final && a.Balance() != 0 { // packets moved while it was read, or before an interval
+			equals = "≈"
 		}
 		parts := append(append(began(a), equals), ended(a)...)
 		if len(skipped) > 0 {
@@ -132,7 +132,7 @@ func (o Options) accounting(t tracer.Target) []string {
 		}
 		first := fmt.Sprintf("%saccounting %-4s", indent, way(d))
 		lines = append(lines, paint(o.styles().dim, o.flow(first, indent+indent, " ", parts))...)
-		if off := a.Balance(); off != 0 && !o.Live {
+		if off := a.Balance(); off != 0 && o.Final {
 			lines = append(lines, o.prose(indent, fmt.Sprintf(
 				"!!! accounting %s does not add up: %s", way(d), imbalance(off)), o.styles().alarm)...)
 		}

@@ -17,7 +17,7 @@ type Options struct {
 	Color bool // with terminal styles
 	Width int  // columns there are, 0 without limit; at least 40 are used
 	Raw   bool // as measured, null hops shown
-	Live  bool // packets are under way, or an interval is shown: no balance to check
+	Final bool // the run is over: what has not come will not, and the accounting must balance
 }
 
 const (

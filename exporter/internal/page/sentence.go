@@ -30,13 +30,13 @@ func Sentence(t tracer.Target, o Options) string {
 	var parts []string
 	switch len(ways) {
 	case 0:
-		parts = append(parts, "no packets yet")
+		parts = append(parts, o.without(t, "", tracer.Ingress, tracer.Egress))
 	case 1:
-		other := "out"
+		other := tracer.Egress
 		if in == "" {
-			other = "in"
+			other = tracer.Ingress
 		}
-		parts = append(parts, "the network path takes "+ways[0]+", no packets "+other+" yet")
+		parts = append(parts, "the network path takes "+ways[0]+", "+o.without(t, " "+way(other), other))
 	default:
 		parts = append(parts, "the network path takes "+strings.Join(ways, ", "))
 	}
@@ -52,6 +52,24 @@ func Sentence(t tracer.Target, o Options) string {
 		parts = append(parts, d)
 	}
 	return Escape(t.Name) + ": " + strings.Join(parts, "; ")
+}
+
+// without says that no packet went all the way in these directions: "no packets
+// out yet", or "120 started out, none completed".
+func (o Options) without(t tracer.Target, where string, ds ...tracer.Direction) string {
+	yet := " yet"
+	if o.Final {
+		yet = ""
+	}
+	var started, completed uint64
+	for _, d := range ds {
+		started += t.Accounting[d].Started
+		completed += t.Accounting[d].Completed
+	}
+	if started > 0 && completed == 0 {
+		return Count(started) + " started" + where + ", none completed" + yet
+	}
+	return "no packets" + where + yet
 }
 
 // middle is the median, the mean where there are too few samples for one, and
@@ -122,7 +140,6 @@ func merged(paths []tracer.Path, belongs func(tracer.Path) bool) tracer.Latency 
 	return l
 }
 
-// dropped is "37 dropped in netfilter/forward, 2 in qdisc": the three hops
 // housekeeping tells drops that are nobody's loss: a bridge sends its IPv6
 // multicast to each port, and Docker turns IPv6 off in containers that have no
 // such address; and what is unread when a socket is closed, its peer's FIN as a
@@ -131,6 +148,7 @@ func housekeeping(d tracer.Drop) bool {
 	return d.Reason == "IPV6DISABLED" || d.Hop == "transport" && d.Reason == "QUEUE_PURGE"
 }
 
+// dropped is "37 dropped in netfilter/forward, 2 in qdisc": the three hops
 // with the most drops, the rest in one number.
 func dropped(drops []tracer.Drop) string {
 	counts := make(map[string]uint64)

@@ -17,7 +17,7 @@ func Target(t tracer.Target, over time.Duration, o Options) []string {
 	lines := Header(t, o)
 	paths := shown(t.Paths)
 	if len(paths) > 0 {
-		lines = append(append(lines, o.paths(paths, over)...), "")
+		lines = append(append(lines, o.paths(t, paths, over)...), "")
 	}
 	lines = append(lines, o.waiting(t.Waiting)...)
 	lines = append(lines, o.proxied(t)...)
@@ -113,7 +113,7 @@ func shown(paths []tracer.Path) []tracer.Path {
 	return ps
 }
 
-func (o Options) paths(paths []tracer.Path, over time.Duration) []string {
+func (o Options) paths(t tracer.Target, paths []tracer.Path, over time.Duration) []string {
 	g := &grid{bar: true, columns: []column{
 		{head: "hop"},
 		{head: "side", drop: 1},
@@ -135,7 +135,7 @@ func (o Options) paths(paths []tracer.Path, over time.Duration) []string {
 	var lines []string
 	for i, p := range paths {
 		lines = append(lines, "")
-		lines = append(lines, o.heading(p, over)...)
+		lines = append(lines, o.heading(p, by(t, p), over)...)
 		lines = append(lines, g.header(o.styles().dim))
 		for _, r := range blocks[i] {
 			lines = append(lines, g.line(r))
@@ -144,13 +144,47 @@ func (o Options) paths(paths []tracer.Path, over time.Duration) []string {
 	return lines
 }
 
+// by is the target's own device that a path leads through: the last one on the
+// way in, the first one on the way out. It is "" for a target that has only one
+// with another end, which needs no telling.
+func by(t tracer.Target, p tracer.Path) string {
+	ends := 0
+	for _, i := range t.Interfaces {
+		if i.Peer != "" {
+			ends++
+		}
+	}
+	device := ""
+	if ends < 2 {
+		return device
+	}
+	for _, h := range p.Hops {
+		// A name says nothing on the other side: the host has an eth0, too.
+		i := slices.IndexFunc(t.Interfaces, func(i tracer.Interface) bool {
+			return i.Peer != "" && (h.Side == tracer.SideTarget && i.Name == h.Device || h.Side == tracer.SideHost && i.Peer == h.Device)
+		})
+		if i < 0 {
+			continue
+		}
+		device = t.Interfaces[i].Name
+		if p.Direction == tracer.Egress {
+			break
+		}
+	}
+	return device
+}
+
 // heading names what the packets of a path have in common.
-func (o Options) heading(p tracer.Path, over time.Duration) []string {
+func (o Options) heading(p tracer.Path, device string, over time.Duration) []string {
 	way := "in from "
 	if p.Direction == tracer.Egress {
 		way = "out to "
 	}
-	parts := []string{way + Escape(p.Peer), Escape(p.Family) + " " + Escape(p.Protocol)}
+	parts := []string{way + Escape(p.Peer)}
+	if device != "" {
+		parts = append(parts, "by "+Escape(device))
+	}
+	parts = append(parts, Escape(p.Family)+" "+Escape(p.Protocol))
 	if p.Peer == "proxy" {
 		parts = append(parts, leg(p))
 	}

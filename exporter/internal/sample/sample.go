@@ -164,7 +164,7 @@ func Snapshot() tracer.Snapshot {
 	m := maker{rand.New(rand.NewPCG(8080, 80))}
 	return tracer.Snapshot{
 		Version: "0.1.0", Kernel: "6.18.0-1-amd64", Detail: tracer.DetailHooks,
-		Start: time.Date(2026, 11, 24, 21, 0, 0, 0, time.UTC), Duration: 2 * time.Second,
+		Start: time.Date(2026, 11, 24, 21, 0, 0, 0, time.UTC), Duration: 2 * time.Second, Final: true,
 		Targets:  []tracer.Target{m.nginx(), m.hostMode(), m.proxied(), idle()},
 		Journeys: journeys(),
 		Observer: tracer.Observer{
