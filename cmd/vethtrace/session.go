@@ -75,7 +75,9 @@ func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.T
 	told := hear(ctx, signals, child, s.outlet)
 	w := watch{session: s, tracer: t, sink: show, told: told, child: child, over: over}
 	err = w.loop(ctx)
-	signal.Stop(signals) // from now on a second one ends the process
+	if child != nil {
+		signal.Stop(signals) // from now on one ends this process, whatever the command makes of its end
+	}
 	err = errors.Join(err, show.end())
 	if err == nil {
 		err = s.finish(t, show, w.shown)
