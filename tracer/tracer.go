@@ -99,6 +99,10 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}
+	// the zero line is there before the first packet
+	if err := errors.Join(t.windows.attach(), t.windows.tcx.look(false, time.Now())); err != nil {
+		return err
+	}
 	if t.ring, err = ringbuf.NewReader(t.kernel.maps.VtRecords); err != nil {
 		return fmt.Errorf("read journeys: %w", err)
 	}
