@@ -350,6 +350,7 @@ const (
 	KernelVarCfgSharedShards    = "cfg_shared_shards"
 	KernelVarCfgSlowNs          = "cfg_slow_ns"
 	KernelVarVtAddresses        = "vt_addresses"
+	KernelVarVtAnyRefused       = "vt_any_refused"
 	KernelVarVtBase             = "vt_base"
 	KernelVarVtDevices          = "vt_devices"
 	KernelVarVtEmitTypes        = "vt_emit_types"
@@ -488,6 +489,7 @@ type KernelVariableSpecs struct {
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
 	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
+	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.VariableSpec `ebpf:"vt_base"`
 	VtDevices         *ebpf.VariableSpec `ebpf:"vt_devices"`
 	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
@@ -574,6 +576,7 @@ type KernelVariables struct {
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
 	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
+	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.Variable `ebpf:"vt_base"`
 	VtDevices         *ebpf.Variable `ebpf:"vt_devices"`
 	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`

@@ -103,6 +103,9 @@ struct vt_group vt_groups[VT_GROUPS];
  */
 __u64 vt_open;
 
+/* Some start has found no slot: only from then on vt_refused is worth a look. */
+__u32 vt_any_refused;
+
 /* Histogram blocks that no path has had yet begin here. Writer: the first journey of a path. */
 __u32 vt_next_block;
 

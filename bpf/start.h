@@ -95,6 +95,7 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	*found = vt_claim(key);
 	if (!found->owner) {
 		*vt_refused_of(key) = key;
+		vt_any_refused = 1;
 		vt_count(origin->target[VT_INGRESS], VT_INGRESS, evicted, 1);
 		vt_count(origin->target[VT_EGRESS], VT_EGRESS, evicted, 1);
 		return NULL;
@@ -197,12 +198,12 @@ VT_COLD struct vt_slot *vt_start_late(struct sk_buff *skb, const struct vt_origi
 	struct vt_packet packet;
 	__u32 reason;
 
-	if (*refused == key) {
+	if (VT_UNLIKELY(vt_any_refused) && *refused == key) {
 		if (last)
 			*refused = 0;
 		return NULL;
 	}
-	if (!vt_parse(skb, &packet))
+	if (!vt_parse_brief(skb, &packet))
 		reason = VT_SKIP_NOT_IP;
 	else if (!vt_wanted_packet(&packet))
 		reason = VT_SKIP_FILTERED;

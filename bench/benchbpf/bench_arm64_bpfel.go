@@ -213,6 +213,7 @@ const (
 	BenchVarCfgSharedShards      = "cfg_shared_shards"
 	BenchVarCfgSlowNs            = "cfg_slow_ns"
 	BenchVarVtAddresses          = "vt_addresses"
+	BenchVarVtAnyRefused         = "vt_any_refused"
 	BenchVarVtBase               = "vt_base"
 	BenchVarVtDevices            = "vt_devices"
 	BenchVarVtEmitTypes          = "vt_emit_types"
@@ -321,6 +322,7 @@ type BenchVariableSpecs struct {
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
 	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
+	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.VariableSpec `ebpf:"vt_base"`
 	VtDevices         *ebpf.VariableSpec `ebpf:"vt_devices"`
 	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
@@ -408,6 +410,7 @@ type BenchVariables struct {
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
 	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
+	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.Variable `ebpf:"vt_base"`
 	VtDevices         *ebpf.Variable `ebpf:"vt_devices"`
 	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`

@@ -215,6 +215,7 @@ const (
 	BpftestVarTestValues        = "test_values"
 	BpftestVarTestWrong         = "test_wrong"
 	BpftestVarVtAddresses       = "vt_addresses"
+	BpftestVarVtAnyRefused      = "vt_any_refused"
 	BpftestVarVtBase            = "vt_base"
 	BpftestVarVtDevices         = "vt_devices"
 	BpftestVarVtEmitTypes       = "vt_emit_types"
@@ -325,6 +326,7 @@ type BpftestVariableSpecs struct {
 	TestValues        *ebpf.VariableSpec `ebpf:"test_values"`
 	TestWrong         *ebpf.VariableSpec `ebpf:"test_wrong"`
 	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
+	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.VariableSpec `ebpf:"vt_base"`
 	VtDevices         *ebpf.VariableSpec `ebpf:"vt_devices"`
 	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
@@ -419,6 +421,7 @@ type BpftestVariables struct {
 	TestValues        *ebpf.Variable `ebpf:"test_values"`
 	TestWrong         *ebpf.Variable `ebpf:"test_wrong"`
 	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
+	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.Variable `ebpf:"vt_base"`
 	VtDevices         *ebpf.Variable `ebpf:"vt_devices"`
 	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`
