@@ -229,12 +229,8 @@ VT_COLD __u32 vt_stale(__u32 set)
 	return ~0U;
 }
 
-/*
- * Claims a slot for a packet that begins its journey; found.owner is 0 when the
- * set is full, which is counted by the caller. The slot is busy until
- * vt_begin() publishes it.
- */
-static __always_inline struct vt_found vt_claim(__u64 key)
+/* One try to claim a slot; found.owner is 0 when the set is full or another CPU was faster. */
+static __always_inline struct vt_found vt_claim_once(__u64 key)
 {
 	struct vt_found room = vt_room(key), none = {};
 	__u64 busy;
@@ -255,6 +251,40 @@ static __always_inline struct vt_found vt_claim(__u64 key)
 		vt_vanished(room.index);
 	room.owner = busy;
 	return room;
+}
+
+/* More tries, where another CPU took the same way meanwhile; -1: none went well. */
+VT_COLD int vt_claim_again(__u64 key)
+{
+#pragma clang loop unroll(disable)
+	for (int try = 0; try < 3; try++) {
+		struct vt_found found = vt_claim_once(key);
+
+		if (found.owner)
+			return found.index;
+	}
+	return -1;
+}
+
+/*
+ * Claims a slot for a packet that begins its journey; found.owner is 0 when the
+ * set is full, which is counted by the caller. The slot is busy until
+ * vt_begin() publishes it.
+ */
+static __always_inline struct vt_found vt_claim(__u64 key)
+{
+	struct vt_found found = vt_claim_once(key);
+	int index;
+
+	if (VT_LIKELY(found.owner))
+		return found;
+	index = vt_claim_again(key);
+	if (index < 0)
+		return found;
+	/* busy, and so ours: nobody else writes it */
+	found.index = index;
+	found.owner = VT_READ_ONCE(*vt_owner_of(found));
+	return found;
 }
 
 /* The owner word of a journey under way. */
