@@ -54,6 +54,7 @@ typedef __kernel_size_t size_t;
 typedef s64 ktime_t;
 typedef unsigned int sk_buff_data_t;
 typedef __u16 __sum16;
+typedef __s64 time64_t;
 typedef u16 u_int16_t;
 typedef u8 u_int8_t;
 typedef int __kernel_pid_t;
@@ -189,6 +190,12 @@ struct udphdr {
 	__sum16 check;
 };
 _Static_assert(sizeof(struct udphdr) == 8, "layout of struct udphdr");
+
+struct timespec64 {
+	time64_t tv_sec;
+	long int tv_nsec;
+};
+_Static_assert(sizeof(struct timespec64) == 16, "layout of struct timespec64");
 
 typedef struct {
 	struct net *net;

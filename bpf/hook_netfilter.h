@@ -30,11 +30,16 @@ static __always_inline bool vt_is_new(struct sk_buff *skb)
 static __always_inline int vt_border(struct bpf_nf_ctx *ctx, __u32 border)
 {
 	struct sk_buff *skb = ctx->skb;
-	__u32 side = vt_side(ctx->state);
 	struct vt_found found;
-	struct vt_slot *slot = vt_pass(skb, &found, vt_nf_hook(side, ctx->state->hook, border), 0);
+	struct vt_slot *slot = vt_journey(skb, &found);
+	__u32 side;
 
-	if (slot && !side && vt_is_new(skb))
+	/* most packets of the machine are none of ours: nothing before this */
+	if (!slot)
+		return VT_NF_ACCEPT;
+	side = vt_side(ctx->state);
+	vt_write(slot, found, vt_nf_hook(side, ctx->state->hook, border), 0, bpf_ktime_get_ns());
+	if (!side && vt_is_new(skb))
 		slot->flags |= VT_FLAG_NEW;
 	return VT_NF_ACCEPT;
 }
@@ -114,14 +119,15 @@ int vt_border_last(struct bpf_nf_ctx *ctx)
 /* Bytes behind the TCP header, 0 for what is not TCP over IPv4 or IPv6. */
 static __always_inline __u32 vt_payload(struct sk_buff *skb, const struct vt_packet *packet)
 {
-	unsigned char *network = vt_network(skb);
-	__u32 header = packet->ipv6 ? sizeof(struct ipv6hdr) : (*(__u8 *)vt_cast(struct iphdr, network) & 15) * 4;
-	__u32 words;
+	__u32 header = vt_header(packet->first, packet->ipv6), length, words;
 
 	if (packet->protocol != VT_IPPROTO_TCP)
 		return 0;
-	words = *((__u8 *)vt_cast(struct tcphdr, network + header) + 12) >> 4;
-	return packet->length - header - words * 4;
+	words = vt_word(vt_network(skb) + header + 12) >> 4 & 15;
+	/* IPv4: bytes 2 and 3, all of the packet; IPv6: bytes 4 and 5, what follows its header */
+	length = packet->ipv6 ? header + bpf_ntohs((__u16)(packet->first >> 32)) :
+				bpf_ntohs((__u16)(packet->first >> 16));
+	return length - header - words * 4;
 }
 
 /* Number plus 1 of the host-mode target, or (with VT_PORT_PUBLISHED) the proxied one, that sends this. */
@@ -250,14 +256,16 @@ SEC("netfilter")
 int vt_local_in(struct bpf_nf_ctx *ctx)
 {
 	struct sk_buff *skb = ctx->skb;
-	const struct nf_hook_state *state = ctx->state;
-	__u32 side = vt_side(state);
 	struct vt_found found;
-	struct vt_slot *slot = vt_pass(skb, &found, vt_nf_hook(side, VT_NF_LOCAL_IN, VT_BORDERS - 1), 0);
+	struct vt_slot *slot = vt_journey(skb, &found);
 	struct vt_global *global;
+	__u32 netns, side;
 
 	if (!slot)
 		return VT_NF_ACCEPT;
+	netns = ctx->state->net->ns.inum;
+	side = netns != cfg_host_netns;
+	vt_write(slot, found, vt_nf_hook(side, VT_NF_LOCAL_IN, VT_BORDERS - 1), 0, bpf_ktime_get_ns());
 	if (!side) {
 		if (vt_is_new(skb))
 			slot->flags |= VT_FLAG_NEW;
@@ -265,7 +273,7 @@ int vt_local_in(struct bpf_nf_ctx *ctx)
 	}
 	global = vt_global_of();
 	if (vt_complete(slot, found) && global)
-		global->last_ended = (__u64)state->net->ns.inum << 32 | (found.index + 1);
+		global->last_ended = (__u64)netns << 32 | (found.index + 1);
 	return VT_NF_ACCEPT;
 }
 

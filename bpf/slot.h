@@ -35,24 +35,11 @@ struct vt_found {
  */
 #define VT_IS_ZERO(x) (((x) >> 1) - 1)
 
-/*
- * Where `key` is in `state`, or -1. A global function: the verifier follows its
- * eight ways once, not once for all that comes behind.
- */
+/* Where `key` is in `state`, or -1. A global function: the verifier follows its eight ways once. */
 __noinline int vt_search(__u64 key, __u64 state)
 {
 	__u32 first = vt_set(key) * VT_WAYS;
-	__u64 found = 0;
 
-	/* most packets of the machine are in no slot: one branch tells */
-#pragma unroll
-	for (int way = 0; way < VT_WAYS; way++) {
-		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
-
-		found |= VT_IS_ZERO((owner ^ key ^ state) & ~VT_GENERATION_MASK);
-	}
-	if (VT_LIKELY(!(found >> 63)))
-		return -1;
 #pragma clang loop unroll(disable)
 	for (int way = 0; way < VT_WAYS; way++) {
 		__u64 owner = VT_READ_ONCE(vt_owners[(first + way) & (VT_SLOTS - 1)]);
@@ -68,6 +55,7 @@ static __always_inline struct vt_found vt_find(__u64 key, __u64 state)
 {
 	struct vt_found found = {};
 	int index = vt_set(key) * VT_WAYS;
+	__u64 any = 0;
 
 	/* a set is filled from its first way on: there most are found */
 	found.owner = VT_READ_ONCE(vt_owners[index & (VT_SLOTS - 1)]);
@@ -76,6 +64,15 @@ static __always_inline struct vt_found vt_find(__u64 key, __u64 state)
 		return found;
 	}
 	found.owner = 0;
+	/* most packets of the machine are in no slot: one branch and no call tells */
+#pragma unroll
+	for (int way = 1; way < VT_WAYS; way++) {
+		__u64 owner = VT_READ_ONCE(vt_owners[(index + way) & (VT_SLOTS - 1)]);
+
+		any |= VT_IS_ZERO((owner ^ key ^ state) & ~VT_GENERATION_MASK);
+	}
+	if (VT_LIKELY(!(any >> 63)))
+		return found;
 	index = vt_search(key, state);
 	if (index < 0)
 		return found;
@@ -300,17 +297,22 @@ static __always_inline bool vt_held(struct vt_slot *slot, struct sk_buff *skb)
 	return slot->ident == vt_ident(skb, slot->flags & VT_FLAG_IPV6, slot->protocol);
 }
 
-/* Does the slot hold this very packet? */
+/*
+ * Does the slot hold this very packet? Two packets never have the address of
+ * their skb and the nanosecond of their sending in common; where the kernel has
+ * cleared that, or never knew it, their words tell.
+ */
 static __always_inline bool vt_same(struct vt_slot *slot, struct sk_buff *skb)
 {
-	__u64 stamp;
+	__u64 birth = slot->birth, stamp = skb->tstamp;
 
-	if (!vt_held(slot, skb))
-		return false;
-	if (!slot->birth)
-		return true;
-	stamp = skb->tstamp;
-	return VT_LIKELY(stamp == slot->birth) || !stamp; /* cleared is not another one's */
+	if (VT_LIKELY(birth)) {
+		if (VT_LIKELY(stamp == birth))
+			return true;
+		if (stamp)
+			return false;
+	}
+	return vt_held(slot, skb);
 }
 
 /*

@@ -64,15 +64,15 @@ static __always_inline __u16 vt_segments(struct sk_buff *skb)
 }
 
 /* VT_FLAG_NEW for a SYN: so a flow's first packet is told apart also where conntrack does not look. */
-static __always_inline __u8 vt_opens(struct sk_buff *skb, const struct vt_packet *packet)
+static __always_inline __u8 vt_opens(const unsigned char *network, const struct vt_packet *packet)
 {
-	unsigned char *transport = vt_network(skb);
+	__u64 third;
 
 	if (packet->protocol != VT_IPPROTO_TCP)
 		return 0;
-	transport += packet->ipv6 ? sizeof(struct ipv6hdr) : (*(__u8 *)vt_cast(struct iphdr, transport) & 15) * 4;
-	/* the flags are the 14th byte: SYN 2, ACK 16 */
-	return (*((__u8 *)vt_cast(struct tcphdr, transport) + 13) & 18) == 2 ? VT_FLAG_NEW : 0;
+	/* acknowledgement number, header length, flags: SYN 2, ACK 16 */
+	third = vt_word(network + vt_header(packet->first, packet->ipv6) + 8);
+	return (third >> 40 & 18) == 2 ? VT_FLAG_NEW : 0;
 }
 
 /*
@@ -82,6 +82,7 @@ static __always_inline __u8 vt_opens(struct sk_buff *skb, const struct vt_packet
 static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struct vt_packet *packet,
 						const struct vt_origin *origin, struct vt_found *found)
 {
+	unsigned char *network = vt_network(skb);
 	__u64 key = vt_key(skb), now;
 	struct vt_slot *slot;
 
@@ -102,7 +103,7 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	}
 	slot = vt_slot_of(*found);
 	slot->protocol = packet->protocol;
-	slot->ident = vt_ident(skb, packet->ipv6, packet->protocol);
+	slot->ident = vt_ident_of(packet->first, network, packet->ipv6, packet->protocol);
 	slot->birth = vt_birth(skb);
 	slot->hash = 0;
 	slot->ready = 0;
@@ -115,7 +116,7 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	slot->peer[VT_EGRESS] = origin->peer[VT_EGRESS];
 	slot->segments = vt_segments(skb);
 	slot->stamps = 0;
-	slot->flags = origin->flags | (packet->ipv6 ? VT_FLAG_IPV6 : 0) | vt_opens(skb, packet);
+	slot->flags = origin->flags | (packet->ipv6 ? VT_FLAG_IPV6 : 0) | vt_opens(network, packet);
 	/* the clock last: what a start does more than another stamp belongs to no hop */
 	now = bpf_ktime_get_ns();
 	slot->start = now;
