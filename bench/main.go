@@ -68,6 +68,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	quick := flags.Bool("quick", false, "a trial below two minutes: few pairs, short spans; not stored unless -o is given")
 	pairs := flags.Int("pairs", 0, "pairs per arm; 0: 14, or 3 with -quick")
 	seed := flags.Uint64("seed", 0, "of the order of arms and of the bootstrap; 0: a random one")
+	wire := flags.String("wire", report.WireNIC, "between client and host: nic, which receives by NAPI as a network card does, or veth, a plain pair")
 	flags.StringVar(&o.stem, "o", "", "store as this with .json and .txt behind it; empty: "+defaultStem+" for a full run")
 	flags.StringVar(&o.version, "version", "unknown", "of vethtrace, to be stored")
 	flags.StringVar(&o.from, "from", defaultStem+".json", "with -docs: the stored result")
@@ -81,7 +82,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if *pairs < 0 {
 		return options{}, fmt.Errorf("-pairs %d: want at least 1", *pairs)
 	}
+	if *wire != report.WireNIC && *wire != report.WireVeth {
+		return options{}, fmt.Errorf("-wire %s: want %s or %s", *wire, report.WireNIC, report.WireVeth)
+	}
 	o.scheme = schemeOf(*quick, *pairs, *seed)
+	o.scheme.Wire = *wire
 	if o.stem == "" && !*quick {
 		o.stem = defaultStem
 	}

@@ -42,7 +42,13 @@ func TestParse(t *testing.T) {
 	if !quick.scheme.Quick || quick.scheme.Pairs != 5 || quick.scheme.Seed != 9 || quick.stem != "" {
 		t.Errorf("a quick run: %+v", quick)
 	}
-	for _, args := range [][]string{{"-pairs", "-1"}, {"stray"}, {"-nonsense"}} {
+	if full.scheme.Wire != report.WireNIC {
+		t.Errorf("the wire is %s, want that of a network card", full.scheme.Wire)
+	}
+	if plain, err := parse([]string{"-wire", "veth"}, io.Discard); err != nil || plain.scheme.Wire != report.WireVeth {
+		t.Errorf("a plain wire: %+v, %v", plain, err)
+	}
+	for _, args := range [][]string{{"-pairs", "-1"}, {"stray"}, {"-nonsense"}, {"-wire", "string"}} {
 		if _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
@@ -141,7 +147,7 @@ func TestDocsErrors(t *testing.T) {
 
 // A whole run in small: rows are complete, nothing is asserted about speed.
 func TestMeasure(t *testing.T) {
-	scheme := report.Scheme{Quick: true, Pairs: 2, Seed: 1, WindowMs: 20, Without: 2, With: 2, SettleMs: 20}
+	scheme := report.Scheme{Quick: true, Pairs: 2, Seed: 1, WindowMs: 20, Without: 2, With: 2, SettleMs: 20, Wire: report.WireNIC}
 	var progress strings.Builder
 	result, err := measure(t.Context(), scheme, &progress)
 	if err != nil {

@@ -29,7 +29,7 @@ func measure(ctx context.Context, scheme report.Scheme, progress io.Writer) (_ r
 	if result.Machine, err = machine(); err != nil {
 		return result, err
 	}
-	world, err := newWorld(ctx)
+	world, err := newWorld(ctx, scheme.Wire)
 	if err != nil {
 		return result, err
 	}

@@ -39,7 +39,8 @@ type world struct {
 	home affinity
 }
 
-func newWorld(ctx context.Context) (_ *world, err error) {
+// newWorld makes a world whose client and host are connected by the wire of that name.
+func newWorld(ctx context.Context, wire string) (_ *world, err error) {
 	w := &world{}
 	defer func() {
 		if err != nil {
@@ -49,8 +50,12 @@ func newWorld(ctx context.Context) (_ *world, err error) {
 	if w.home, w.cpu, err = leaveLastCPU(); err != nil {
 		return nil, err
 	}
+	kind := lab.WireVeth
+	if wire == report.WireNIC {
+		kind = lab.WireNIC
+	}
 	w.lab, err = lab.New(ctx, lab.Config{
-		Names: []string{measuredName}, Ports: []lab.Port{{Host: publishedPort, Container: containerPort, Proto: "tcp"}},
+		Wire: kind, Names: []string{measuredName}, Ports: []lab.Port{{Host: publishedPort, Container: containerPort, Proto: "tcp"}},
 	})
 	if err != nil {
 		return nil, err

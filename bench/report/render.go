@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -92,8 +93,8 @@ func (m Machine) line() string {
 }
 
 func (s Scheme) line() string {
-	return fmt.Sprintf("%d pairs per arm in random order (seed %d); each span of %d traced windows of %.0f ms between %d and %d untraced ones",
-		s.Pairs, s.Seed, s.With, s.WindowMs, s.Without, s.Without)
+	return fmt.Sprintf("%d pairs per arm in random order (seed %d); each span of %d traced windows of %.0f ms between %d and %d untraced ones; wire: %s",
+		s.Pairs, s.Seed, s.With, s.WindowMs, s.Without, s.Without, cmp.Or(s.Wire, WireVeth))
 }
 
 func (r Result) bodyLine() string {
@@ -151,10 +152,23 @@ func writeMarkdown(b *strings.Builder, cells []string) {
 	b.WriteString("|\n")
 }
 
+// wire says what connects client and host.
+func (s Scheme) wire() string {
+	if s.Wire == WireNIC {
+		return "The wire between client and host is a veth pair that receives by NAPI (GRO on, segmentation off at both ends), as a network card\n" +
+			"does: a plain pair would fire netif_rx, which no packet of a card does, twice a round trip. Its packets, unlike a card's, carry the\n" +
+			"time of their sending. Only one packet is on its way at a time, so GRO merges nothing."
+	}
+	return "The wire between client and host is a plain veth pair, which fires netif_rx where a network card fires napi_gro_receive: tracing has\n" +
+		"two program runs a round trip more than on a card."
+}
+
 func explain(s Scheme) string {
 	return fmt.Sprintf(`How: one byte goes back and forth over TCP between a client, a host with a Docker bridge and Docker's rules, and a container (or, in
 host mode, the host itself), each in a network namespace of a lab. Both ends are on one CPU and use blocking system calls; every
-packet is stamped. Per arm and pair: %d windows of %.0f ms without tracing, then vethtrace attached and traffic for %.0f ms until it has
+packet is stamped. %s
+
+Per arm and pair: %d windows of %.0f ms without tracing, then vethtrace attached and traffic for %.0f ms until it has
 settled, then %d windows, then detached and %d windows without. All arms take turns in random order; %d pairs each.
 
 - **ratio**: median window with tracing over median window without, of each pair; their median, and its bootstrap interval.
@@ -165,5 +179,5 @@ settled, then %d windows, then detached and %d windows without. All arms take tu
 - **stamps in + out**: per packet; must equal the length of the path. **completed**: least share of journeys in any run, must be
   99.9%%; **evicted** must be 0. Otherwise the row is void.
 - **bystander**: the target is another container of the same bridge, which has no traffic.
-`, s.Without, s.WindowMs, s.SettleMs, s.With, s.Without, s.Pairs, widest)
+`, s.wire(), s.Without, s.WindowMs, s.SettleMs, s.With, s.Without, s.Pairs, widest)
 }

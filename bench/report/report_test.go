@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"reflect"
@@ -207,6 +208,20 @@ func TestMarkdownFromStored(t *testing.T) {
 	} {
 		if !strings.Contains(back.Markdown(), want) {
 			t.Errorf("the page lacks %q:\n%s", want, back.Markdown())
+		}
+	}
+}
+
+// A result from before there was a choice is one of the plain wire.
+func TestWireIsTold(t *testing.T) {
+	for wire, want := range map[string]string{"": "a plain veth pair", WireVeth: "a plain veth pair", WireNIC: "receives by NAPI"} {
+		r := result(same(), good())
+		r.Scheme.Wire = wire
+		if page := r.Markdown(); !strings.Contains(page, want) {
+			t.Errorf("wire %q: the page lacks %q:\n%s", wire, want, page)
+		}
+		if text := r.Text(); !strings.Contains(text, "wire: "+cmp.Or(wire, WireVeth)) {
+			t.Errorf("wire %q: the text does not name it:\n%s", wire, text)
 		}
 	}
 }

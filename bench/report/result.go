@@ -42,7 +42,14 @@ type Scheme struct {
 	Without  int     `json:"without"` // windows on either side of a traced span
 	With     int     `json:"with"`    // windows of a traced span
 	SettleMs float64 `json:"settle_ms"`
+	Wire     string  `json:"wire"` // between client and host: WireNIC or WireVeth; empty in results from before there was a choice: WireVeth
 }
+
+// The wires, as package lab calls them.
+const (
+	WireNIC  = "nic"  // receives by NAPI
+	WireVeth = "veth" // receives by netif_rx
+)
 
 // Kind is what an arm is compared for.
 type Kind string

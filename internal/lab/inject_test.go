@@ -102,11 +102,12 @@ func TestInjectorFilters(t *testing.T) {
 	}
 }
 
-// What distinguishes the wires: only on a plain veth does the client's birth stamp reach the host.
+// What distinguishes the wires: only on plain veths does the client's birth stamp reach the host.
 func TestBirthStamps(t *testing.T) {
 	for _, kind := range wires {
 		t.Run(kind.String(), func(t *testing.T) {
 			w := newWorld(t, Config{Wire: kind, Ports: []Port{{Host: 7007, Container: 7}}})
+			carried := kind == WireVeth || kind == WireNIC
 			tcx, err := w.InjectTCX(w.Host, "eth0", Ingress, true)
 			if err != nil {
 				t.Fatal(err)
@@ -124,12 +125,12 @@ func TestBirthStamps(t *testing.T) {
 			if err != nil || res.Done != 100 {
 				t.Fatalf("%+v, %v", res, err)
 			}
-			if s, err := tcx.Stats(); err != nil || s.Seen < 100 || stamped(s) != (kind == WireVeth) {
+			if s, err := tcx.Stats(); err != nil || s.Seen < 100 || stamped(s) != carried {
 				t.Errorf("at the uplink: %+v (%v)", s, err)
 			}
 			// The replies pass PREROUTING too, stamped by the container's TCP on any wire.
 			s, err := nf.Stats()
-			if err != nil || (s.Stamped > 180) != (kind == WireVeth) {
+			if err != nil || (s.Stamped > 180) != carried {
 				t.Errorf("at PREROUTING: %+v (%v)", s, err)
 			}
 		})

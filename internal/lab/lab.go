@@ -21,15 +21,16 @@ import (
 // WireKind is how client and host are connected.
 type WireKind int
 
-// The wires. Only on the first does a packet of the client reach the host with the time of its
-// sending on it (skb->tstamp), which no packet has that comes from another machine.
+// The wires. Only on those of plain veths does a packet of the client reach the host with the time
+// of its sending on it (skb->tstamp), which no packet has that comes from another machine.
 const (
 	WireVeth        WireKind = iota // a veth pair
 	WireTap                         // two taps and a pump between them: packets come in through NAPI, without birth stamp
 	WireVethCleared                 // a veth pair whose client end clears the birth stamp of what it sends
+	WireNIC                         // a veth pair whose ends receive by NAPI, as a network card does, and cut segments before they send
 )
 
-// String returns the wire's name: veth, tap, or veth-cleared.
+// String returns the wire's name: veth, tap, veth-cleared, or nic.
 func (k WireKind) String() string {
 	switch k {
 	case WireVeth:
@@ -38,6 +39,8 @@ func (k WireKind) String() string {
 		return "tap"
 	case WireVethCleared:
 		return "veth-cleared"
+	case WireNIC:
+		return "nic"
 	}
 	return fmt.Sprintf("wire(%d)", int(k))
 }

@@ -38,6 +38,13 @@ func connect(kind WireKind, client, host *Node) (wire, error) {
 		if err = host.addVeth(host.Dev, client, client.Dev); err == nil {
 			w, err = newClearedWire(client)
 		}
+	case WireNIC:
+		err = host.addVeth(host.Dev, client, client.Dev)
+		for _, n := range []*Node{client, host} {
+			if err == nil {
+				err = n.likeNIC(n.Dev)
+			}
+		}
 	case WireTap:
 		w, err = newTapWire(client, host)
 	default:

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var wires = []WireKind{WireVeth, WireTap, WireVethCleared}
+var wires = []WireKind{WireVeth, WireTap, WireVethCleared, WireNIC}
 
 func TestPublishedPort(t *testing.T) {
 	for _, kind := range wires {
