@@ -28,8 +28,8 @@ static __always_inline bool vt_take_block(__u32 *block)
 	return bpf_map_pop_elem(&vt_free, block) == 0;
 }
 
-/* Fills a path that this CPU has just claimed: once per path, not per packet. */
-VT_COLD int vt_describe(struct vt_path *path, struct vt_slot *slot, __u32 direction)
+/* Fills a path that this CPU has just claimed: once per path, not per packet. Global: verified once per program. */
+__noinline int vt_describe(struct vt_path *path, struct vt_slot *slot, __u32 direction)
 {
 	__u32 count;
 
@@ -132,10 +132,9 @@ static __always_inline bool vt_observe_path(struct vt_path *path, struct vt_slot
 
 /*
  * Counts and measures a journey that is complete, for one of its two targets.
- * Returns the key of its path, 0 for none. Global, so that the verifier looks
- * at it once per program.
+ * Returns the key of its path, 0 for none.
  */
-__noinline __u64 vt_commit_for(__u32 index, __u32 direction, __u32 generation)
+static __always_inline __u64 vt_commit(__u32 index, __u32 direction, __u32 generation)
 {
 	struct vt_found found = { .index = index };
 	struct vt_slot *slot = vt_slot_of(found);
@@ -160,18 +159,27 @@ __noinline __u64 vt_commit_for(__u32 index, __u32 direction, __u32 generation)
 	return key;
 }
 
+/* The same for the second target of a journey between two. Global: the verifier looks at it once per program. */
+__noinline __u64 vt_commit_second(__u32 index, __u32 generation)
+{
+	return vt_commit(index, VT_EGRESS, generation);
+}
+
 /* Ends a journey as completed. False when another end was faster. */
 static __always_inline bool vt_complete(struct vt_slot *slot, struct vt_found found)
 {
 	__u8 generation = vt_generation(found.owner);
 	__u64 key[2];
+	__u32 first;
 
 	if (!vt_seize(found)) {
 		vt_note(raced);
 		return false;
 	}
-	key[VT_INGRESS] = slot->target[VT_INGRESS] ? vt_commit_for(found.index, VT_INGRESS, generation) : 0;
-	key[VT_EGRESS] = slot->target[VT_EGRESS] ? vt_commit_for(found.index, VT_EGRESS, generation) : 0;
+	/* as a rule it has one target: no call for that one */
+	first = !slot->target[VT_INGRESS];
+	key[first] = vt_commit(found.index, first, generation);
+	key[!first] = !first && slot->target[VT_EGRESS] ? vt_commit_second(found.index, generation) : 0;
 	if (cfg_slow_ns || cfg_sample) {
 		__u32 last = (slot->stamps - 1) & 63;
 		__u32 flags = last < VT_STAMPS ? vt_wanted((slot->stamp[last] - slot->stamp[0]) & VT_TIME_MASK) : ~0U;
@@ -181,6 +189,14 @@ static __always_inline bool vt_complete(struct vt_slot *slot, struct vt_found fo
 	}
 	vt_release(found);
 	return true;
+}
+
+/* The same where few journeys end. Global: the verifier looks at it once per program. */
+__noinline int vt_complete_rarely(__u32 index, __u64 owner)
+{
+	struct vt_found found = { .index = index, .owner = owner };
+
+	return vt_complete(vt_slot_of(found), found);
 }
 
 #endif

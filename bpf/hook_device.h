@@ -154,7 +154,7 @@ int vt_foreign_egress(struct __sk_buff *ctx)
 	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
 	if (device)
 		slot->peer[VT_EGRESS] = VT_PEER_FOREIGN + device->target;
-	vt_complete(slot, found);
+	vt_complete_rarely(found.index, found.owner);
 	return VT_TCX_NEXT;
 }
 

@@ -28,7 +28,7 @@ VT_COLD void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 ne
 
 	if (device && device->role == VT_ROLE_DEVICE)
 		return;
-	vt_complete(slot, found);
+	vt_complete_rarely(found.index, found.owner);
 }
 
 static __always_inline void vt_crossing(struct sk_buff *skb, __u32 hook)

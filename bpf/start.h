@@ -14,8 +14,8 @@ struct vt_origin {
 };
 
 /*
- * May this packet start a journey, after --proto, --port and --peer? Global, as
- * vt_destined() is: the verifier then follows their branches once per program.
+ * May this packet start a journey, after --proto, --port and --peer? Global: the
+ * verifier then follows its branches once per program.
  */
 __noinline int vt_passes_filter(const struct vt_packet *packet)
 {
@@ -129,7 +129,7 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
  * A packet from outside, or from this host: to a target's own address, to a
  * port of the host that belongs to one, or the answer to a flow that one opened.
  */
-__noinline int vt_destined(const struct vt_packet *packet)
+static __always_inline int vt_destined(const struct vt_packet *packet)
 {
 	__u32 owner;
 
