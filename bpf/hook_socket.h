@@ -112,7 +112,8 @@ int BPF_PROG(vt_sock_state, struct sock *sk, int before, int after)
 			socket->number = 0;
 		return 0;
 	}
-	if (after != VT_TCP_SYN_SENT && after != VT_TCP_LISTEN && before != VT_TCP_LISTEN)
+	/* from LISTEN to anything but CLOSE goes the copy of a listener that a connection begins with, in any process */
+	if (after != VT_TCP_SYN_SENT && after != VT_TCP_LISTEN && after != VT_TCP_CLOSE)
 		return 0;
 	if (sk->__sk_common.skc_net.net->ns.inum != cfg_host_netns)
 		return 0;

@@ -2,6 +2,7 @@ package tracer_test
 
 import (
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
@@ -86,6 +87,23 @@ func TestHostModeCountsShortConnections(t *testing.T) {
 		if a := targetOf(t, snapshot, traced.Name).Accounting[tracer.Egress]; a.Completed < 2*connections || a.Completed > 4*connections {
 			t.Errorf("out: %+v", a)
 		}
+	})
+}
+
+// A target that connects to itself accepts in the softirq of its own system
+// call: the new socket leaves the state LISTEN, and the port is listened on still.
+func TestHostModeKeepsItsPort(t *testing.T) {
+	bothWires(t, func(t *testing.T, wire lab.WireKind) {
+		const connections, port = 20, 7100
+		s := newStage(t, lab.Config{Wire: wire, Containers: -1})
+		s.echoServer(s.world.Host, port)
+		s.openSpecs(tracer.Config{}, tracer.TargetSpec{
+			Name: "both", Mode: "host", PID: os.Getpid(), Netns: s.world.Host.NS,
+			Listeners: []tracer.Listener{{Protocol: "tcp", Port: port}},
+		})
+		s.exact(s.world.Host.TCPConnects(s.ctx, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port), connections))
+		s.exact(s.world.Client.TCPConnects(s.ctx, netip.AddrPortFrom(s.world.Host.IP4, port), connections))
+		expect(t, s.stop(), want{target: "both", direction: tracer.Ingress, protocol: "tcp", peer: "uplink", flow: "new", packets: connections})
 	})
 }
 

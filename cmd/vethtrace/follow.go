@@ -33,7 +33,6 @@ type follower struct {
 	engine bool            // one tells what starts
 	names  map[string]bool // of the containers asked for
 	live   map[string]member
-	ports  map[string][]tracer.Listener // of host-mode targets, as told to the tracer
 	ends   chan instance
 	log    *slog.Logger
 }
@@ -49,7 +48,7 @@ type instance struct {
 func (f *found) attend(ctx context.Context, t adder) <-chan struct{} {
 	w := &follower{
 		tracer: t, mapper: f.mapper, all: f.all, engine: f.engine != nil, names: map[string]bool{},
-		live: map[string]member{}, ports: map[string][]tracer.Listener{}, ends: make(chan instance), log: f.log,
+		live: map[string]member{}, ends: make(chan instance), log: f.log,
 	}
 	f.follower = w
 	for _, m := range f.members {
@@ -133,13 +132,13 @@ func (w *follower) listen() {
 			continue
 		}
 		now, err := listeners(m.Container)
-		if err != nil || slices.Equal(now, w.ports[key]) {
-			continue // it is about to end, or nothing has changed
+		if err != nil {
+			continue // it is about to end
 		}
+		// Also what it knew: a port is forgotten when one of several listeners closes.
 		if err := w.tracer.SetListeners(key, now); err != nil {
 			w.log.Warn("new connections to the target's new ports are not all seen", "name", m.Name, "error", err)
 		}
-		w.ports[key] = now
 	}
 }
 
@@ -222,7 +221,6 @@ func (w *follower) began(ctx context.Context, m member) {
 // remove lets go of a target's namespace.
 func (w *follower) remove(m member) {
 	delete(w.live, m.key())
-	delete(w.ports, m.key())
 	if err := w.tracer.Remove(m.key()); err != nil {
 		w.log.Warn("some of what was attached to an ended target stays until vethtrace ends", "name", m.Name, "error", err)
 		return
