@@ -92,24 +92,6 @@ func newStage(t *testing.T, cfg lab.Config) *stage {
 	return s
 }
 
-// calm keeps a node's neighbours from being probed during the test.
-func (s *stage) calm(nodes ...*lab.Node) {
-	s.t.Helper()
-	for _, node := range nodes {
-		for _, family := range []string{"ipv4", "ipv6"} {
-			s.must(node.NS.Do(func() error {
-				links, err := netlink.LinkList()
-				for _, l := range links {
-					err = errors.Join(err,
-						node.Sysctl("net/"+family+"/neigh/"+l.Attrs().Name+"/delay_first_probe_time", "600"),
-						node.Sysctl("net/ipv6/conf/"+l.Attrs().Name+"/router_solicitations", "0"))
-				}
-				return err
-			}))
-		}
-	}
-}
-
 func (s *stage) must(err error) {
 	s.t.Helper()
 	if err != nil {
