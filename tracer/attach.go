@@ -33,17 +33,35 @@ func (l *links) close() error {
 type attacher struct {
 	ns       *netns.NS
 	programs map[string]*ebpf.Program
+	later    *schedule // takes what is to be attached; nil: it is attached at once
+}
+
+// in attaches in a namespace: later, while the programs are still being loaded.
+func (t *Tracer) in(ns *netns.NS) attacher {
+	return attacher{ns: ns, programs: t.kernel.programs, later: t.later}
+}
+
+// with calls attach inside the namespace with a program.
+func (a attacher) with(name string, attach func(*ebpf.Program) error) error {
+	inside := func(program *ebpf.Program) error {
+		return a.ns.Do(func() error { return attach(program) })
+	}
+	if a.later != nil {
+		a.later.add(name, inside)
+		return nil
+	}
+	return inside(a.programs[name])
 }
 
 // tcx attaches at a device, behind what is there already.
 func (a attacher) tcx(to *links, h HookSpec, ifindex int) error {
-	return a.ns.Do(func() error {
+	return a.with(h.Program, func(program *ebpf.Program) error {
 		attach := ebpf.AttachTCXIngress
 		if h.Egress {
 			attach = ebpf.AttachTCXEgress
 		}
 		l, err := link.AttachTCX(link.TCXOptions{
-			Interface: ifindex, Program: a.programs[h.Program], Attach: attach,
+			Interface: ifindex, Program: program, Attach: attach,
 		})
 		if err != nil {
 			return attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "tcx (Linux 6.6)", err)
@@ -76,9 +94,9 @@ func priorityOf(h HookSpec) int {
 
 // netfilter attaches at a hook of the namespace, for IPv4 and IPv6.
 func (a attacher) netfilter(to *links, h HookSpec, priority int) error {
-	return a.ns.Do(func() error {
+	return a.with(h.Program, func(program *ebpf.Program) error {
 		for _, family := range []link.NetfilterProtocolFamily{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-			l, err := a.netfilterFamily(h, priority, family)
+			l, err := netfilterFamily(program, h, priority, family)
 			if err != nil {
 				return attachError(fmt.Sprintf("%s at %s", h.Program, h.Point), "netfilter links (Linux 6.4)", err)
 			}
@@ -88,14 +106,14 @@ func (a attacher) netfilter(to *links, h HookSpec, priority int) error {
 	})
 }
 
-func (a attacher) netfilterFamily(h HookSpec, priority int, family link.NetfilterProtocolFamily) (link.Link, error) {
+func netfilterFamily(program *ebpf.Program, h HookSpec, priority int, family link.NetfilterProtocolFamily) (link.Link, error) {
 	step := 1
 	if priority > 0 {
 		step = -1
 	}
 	for try := 0; ; try++ {
 		l, err := link.AttachNetfilter(link.NetfilterOptions{
-			Program: a.programs[h.Program], ProtocolFamily: family,
+			Program: program, ProtocolFamily: family,
 			Hook: link.NetfilterInetHook(h.Point), Priority: int32(priority + try*step),
 		})
 		if err == nil || !errors.Is(err, unix.EBUSY) || try == priorityTries {
@@ -106,12 +124,14 @@ func (a attacher) netfilterFamily(h HookSpec, priority int, family link.Netfilte
 
 // tracepoint attaches for the whole machine.
 func (a attacher) tracepoint(to *links, h HookSpec) error {
-	l, err := link.AttachTracing(link.TracingOptions{Program: a.programs[h.Program]})
-	if err != nil {
-		return attachError(h.Program, "BTF tracepoints (Linux 5.5)", err)
-	}
-	to.held = append(to.held, l)
-	return nil
+	return a.with(h.Program, func(program *ebpf.Program) error {
+		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err != nil {
+			return attachError(h.Program, "BTF tracepoints (Linux 5.5)", err)
+		}
+		to.held = append(to.held, l)
+		return nil
+	})
 }
 
 func attachError(what, needs string, err error) error {

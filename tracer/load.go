@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"math/bits"
-	"slices"
 	"strconv"
 	"sync"
 
@@ -56,10 +55,12 @@ type facts struct {
 // kernel is what was loaded.
 type kernel struct {
 	maps     bpf.KernelMaps
-	programs map[string]*ebpf.Program
+	programs map[string]*ebpf.Program // once Open has attached them
+	loader   *loader
 	mem      *memory
 	bss      *ebpf.Map
-	reasons  map[uint32]string // of drops, as this kernel numbers them
+	rest     *ebpf.Collection         // .rodata, which programs are loaded with
+	reasons  func() map[uint32]string // of drops, as this kernel numbers them
 }
 
 // Targets share the histograms: each has room for half a dozen paths of eight
@@ -92,13 +93,15 @@ func sizesFor(targets, cpus int) sizes {
 	}
 }
 
-func load(cfg Config, f facts) (*kernel, error) {
+// load makes the maps, and begins to load the programs.
+func load(o object, cfg Config, f facts) (*kernel, error) {
+	if o.err != nil {
+		return nil, o.err
+	}
+	spec := o.spec
+
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, &UnsupportedError{Feature: "lift the limit of locked memory", Needs: "CAP_SYS_RESOURCE, or Linux 5.11", Err: err}
-	}
-	spec, err := bpf.LoadKernel()
-	if err != nil {
-		return nil, fmt.Errorf("read the BPF object: %w", err)
 	}
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
@@ -106,7 +109,7 @@ func load(cfg Config, f facts) (*kernel, error) {
 	}
 	size := sizesFor(cfg.Capacity, cpus)
 	resize(spec, size)
-	if err := configure(spec, cfg, f, size, cpus); err != nil {
+	if err := configure(o, cfg, f, size, cpus); err != nil {
 		return nil, err
 	}
 	for name := range spec.Programs {
@@ -124,11 +127,8 @@ func load(cfg Config, f facts) (*kernel, error) {
 		return nil, loadError(err)
 	}
 	spec.Variables = variables
-	defer coll.Close() // what is not taken over: .rodata, which the programs hold
-	k := &kernel{}
-	if k.programs, err = loadPrograms(spec, wanted, coll.Maps); err != nil {
-		return nil, err
-	}
+	k := &kernel{programs: map[string]*ebpf.Program{}, rest: coll}
+	k.loader = newLoader(o, wanted, maps.Clone(coll.Maps))
 	k.bss = coll.DetachMap(".bss")
 	if err := coll.Assign(&k.maps); err != nil {
 		return nil, errors.Join(fmt.Errorf("find the maps: %w", err), k.close())
@@ -136,59 +136,19 @@ func load(cfg Config, f facts) (*kernel, error) {
 	if k.mem, err = newMemory(spec, &k.maps, k.bss, size.shards); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
-	k.reasons = dropReasons()
+	k.reasons = sync.OnceValue(func() map[uint32]string { return dropReasons(o.types) })
 	return k, nil
 }
 
-// loadPrograms loads half of the programs on one CPU and half on another: the
-// verifier is what a user waits for.
-func loadPrograms(spec *ebpf.CollectionSpec, wanted map[string]*ebpf.ProgramSpec, shared map[string]*ebpf.Map) (map[string]*ebpf.Program, error) {
-	names := slices.SortedFunc(maps.Keys(wanted), func(a, b string) int {
-		return len(wanted[b].Instructions) - len(wanted[a].Instructions)
-	})
-	var halves [2]*ebpf.Collection
-	var errs [2]error
-	var both sync.WaitGroup
-	for half := range halves {
-		part := spec.Copy()
-		part.Variables = nil
-		part.Programs = map[string]*ebpf.ProgramSpec{}
-		for i := half; i < len(names); i += len(halves) {
-			part.Programs[names[i]] = wanted[names[i]].Copy()
-		}
-		both.Go(func() {
-			halves[half], errs[half] = ebpf.NewCollectionWithOptions(part, ebpf.CollectionOptions{MapReplacements: shared})
-		})
-	}
-	both.Wait()
-	programs := map[string]*ebpf.Program{}
-	for _, coll := range halves {
-		if coll == nil {
-			continue
-		}
-		for name, program := range coll.Programs {
-			programs[name] = program // ours now: they live as long as their links
-		}
-		coll.Programs = nil
-		coll.Close()
-	}
-	if err := errors.Join(errs[:]...); err != nil {
-		for _, program := range programs {
-			err = errors.Join(err, program.Close())
-		}
-		return nil, loadError(err)
-	}
-	return programs, nil
-}
-
 func (k *kernel) close() error {
-	var errs []error
+	errs := []error{k.loader.close()}
 	if k.mem != nil {
 		errs = append(errs, k.mem.close())
 	}
 	for _, program := range k.programs {
 		errs = append(errs, program.Close())
 	}
+	k.rest.Close()
 	errs = append(errs, k.maps.Close(), k.bss.Close())
 	return errors.Join(errs...)
 }
@@ -202,12 +162,12 @@ func resize(spec *ebpf.CollectionSpec, s sizes) {
 	spec.Maps["vt_null"].MaxEntries = uint32(int(bpf.KernelVtTypeVT_TYPE_MAX) * s.shards)
 }
 
-func configure(spec *ebpf.CollectionSpec, cfg Config, f facts, s sizes, cpus int) error {
+func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 	protocol, err := protocolNumber(cfg.Protocol)
 	if err != nil {
 		return err
 	}
-	subsys, err := controllerNumber(f.cgroup)
+	subsys, err := controllerNumber(o.types, f.cgroup)
 	if err != nil {
 		return err
 	}
@@ -230,7 +190,7 @@ func configure(spec *ebpf.CollectionSpec, cfg Config, f facts, s sizes, cpus int
 		"cfg_peer_high":       high, "cfg_peer_low": low,
 		"cfg_peer_mask_high": maskHigh, "cfg_peer_mask_low": maskLow,
 	} {
-		if err := spec.Variables[name].Set(value); err != nil {
+		if err := o.spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("configure %s: %w", name, err)
 		}
 	}
@@ -281,11 +241,11 @@ func prefixWords(cfg Config) (high, low, maskHigh, maskLow uint64) {
 }
 
 // controllerNumber is the running kernel's number of a cgroup v1 controller; -1 for v2.
-func controllerNumber(controller string) (int32, error) {
+func controllerNumber(types *btf.Cache, controller string) (int32, error) {
 	if controller == "" {
 		return -1, nil
 	}
-	numbers, err := kernelEnum("cgroup_subsys_id")
+	numbers, err := kernelEnum(types, "cgroup_subsys_id")
 	if err != nil {
 		return 0, err
 	}
@@ -301,8 +261,8 @@ func controllerNumber(controller string) (int32, error) {
 }
 
 // kernelEnum reads an enum of the running kernel: its own words, by number.
-func kernelEnum(name string) (map[uint32]string, error) {
-	kernel, err := btf.LoadKernelSpec()
+func kernelEnum(types *btf.Cache, name string) (map[uint32]string, error) {
+	kernel, err := types.Kernel()
 	if err != nil {
 		return nil, &UnsupportedError{Feature: "read the kernel's types", Needs: "CONFIG_DEBUG_INFO_BTF", Err: err}
 	}

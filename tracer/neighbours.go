@@ -143,7 +143,7 @@ func (t *Tracer) attachNeighbour(index int) error {
 	}
 	held := &links{}
 	for _, h := range t.wanted(ScopeForeign) {
-		if err := (attacher{t.host, t.kernel.programs}).tcx(held, h, index); err != nil {
+		if err := t.in(t.host).tcx(held, h, index); err != nil {
 			return errors.Join(err, held.close())
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/vethtrace/vethtrace/bpf"
@@ -95,7 +96,7 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 		if target.hostMode {
 			continue // its hooks are the host's
 		}
-		if err := t.attachChains(attacher{target.ns, t.kernel.programs}, &target.links, ScopeTarget, target.chains); err != nil {
+		if err := t.attachChains(t.in(target.ns), &target.links, ScopeTarget, target.chains); err != nil {
 			return fmt.Errorf("target %s: %w", target.spec.Name, err)
 		}
 		for _, h := range t.wanted(ScopePort, ScopeDevice, ScopeTarget) {
@@ -120,19 +121,21 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 			return err
 		}
 	}
-	if err := t.writeGroups(); err != nil {
-		return err
-	}
-	return t.findSockets(targets)
+	return t.writeGroups()
 }
 
 // findSockets makes the connections known that new targets (in host mode) and
 // their proxies have already.
 func (t *Tracer) findSockets(targets []*target) error {
-	program := t.kernel.programs["vt_sockets_of_tasks"]
-	if program == nil || !slices.ContainsFunc(targets, func(of *target) bool { return len(of.groups()) > 0 }) {
+	const program = "vt_sockets_of_tasks"
+	if !t.facts.programs[program] || !slices.ContainsFunc(targets, func(of *target) bool { return len(of.groups()) > 0 }) {
 		return nil
 	}
+	return walkSockets(t.kernel.programs[program])
+}
+
+// walkSockets runs the iterator once, over all sockets of all processes.
+func walkSockets(program *ebpf.Program) error {
 	iterator, err := link.AttachIter(link.IterOptions{Program: program})
 	if err != nil {
 		return attachError("vt_sockets_of_tasks", "BPF iterators (Linux 5.8)", err)
@@ -170,14 +173,14 @@ func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
 
 func (t *Tracer) attachTarget(h HookSpec, target *target) error {
 	if h.Scope == ScopeTarget {
-		return attacher{target.ns, t.kernel.programs}.netfilter(&target.links, h, priorityOf(h))
+		return t.in(target.ns).netfilter(&target.links, h, priorityOf(h))
 	}
 	return t.attachInterfaces(h, target, target.wiring.Interfaces)
 }
 
 // attachInterfaces attaches at these devices of a target, or at their other ends.
 func (t *Tracer) attachInterfaces(h HookSpec, target *target, interfaces []topology.Interface) error {
-	inside := attacher{target.ns, t.kernel.programs}
+	inside := t.in(target.ns)
 	for _, i := range interfaces {
 		if !i.Connected() {
 			continue
@@ -187,7 +190,7 @@ func (t *Tracer) attachInterfaces(h HookSpec, target *target, interfaces []topol
 		case h.Scope == ScopeDevice:
 			err = inside.tcx(&target.links, h, i.Dev.Index)
 		case i.Peer != nil:
-			err = attacher{t.host, t.kernel.programs}.tcx(&target.links, h, i.Peer.Index)
+			err = t.in(t.host).tcx(&target.links, h, i.Peer.Index)
 		}
 		if err != nil {
 			return err
@@ -198,7 +201,7 @@ func (t *Tracer) attachInterfaces(h HookSpec, target *target, interfaces []topol
 
 // attachHost attaches what the host does not have yet.
 func (t *Tracer) attachHost(view topology.Namespace) error {
-	host := attacher{t.host, t.kernel.programs}
+	host := t.in(t.host)
 	uplinks, bridges := t.devicesOf(view)
 	hostWide := !t.hostWide
 	t.hostWide = true

@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 )
 
 // dropReasons are the running kernel's names of why it frees packets, without
 // their prefix. A kernel before 5.17 has none: its drops are shown by number.
-func dropReasons() map[uint32]string {
-	names, err := kernelEnum("skb_drop_reason")
+func dropReasons(types *btf.Cache) map[uint32]string {
+	names, err := kernelEnum(types, "skb_drop_reason")
 	if err != nil {
 		return nil
 	}
@@ -23,7 +24,7 @@ func dropReasons() map[uint32]string {
 }
 
 func (k *kernel) reason(number uint32) string {
-	if name, ok := k.reasons[number]; ok {
+	if name, ok := k.reasons()[number]; ok {
 		return name
 	}
 	return fmt.Sprintf("reason %d", number)

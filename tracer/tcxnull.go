@@ -64,7 +64,7 @@ func (n *tcxNull) attach(now time.Time) error {
 		}
 		if h.Scope == ScopeUplink {
 			for index := range t.uplinks {
-				errs = append(errs, attacher{t.host, t.kernel.programs}.tcx(&n.host, h, index))
+				errs = append(errs, t.in(t.host).tcx(&n.host, h, index))
 			}
 			continue
 		}
@@ -83,7 +83,7 @@ func (n *tcxNull) attachTargets(h HookSpec) []error {
 		held := &links{}
 		for _, i := range target.wiring.Interfaces {
 			if i.Connected() {
-				errs = append(errs, attacher{target.ns, t.kernel.programs}.tcx(held, h, i.Dev.Index))
+				errs = append(errs, t.in(target.ns).tcx(held, h, i.Dev.Index))
 			}
 		}
 		n.byOwner[target] = held

@@ -20,6 +20,7 @@ type Tracer struct {
 	host    *netns.NS
 	ownHost bool
 	kernel  *kernel
+	later   *schedule // while Open waits for programs: what is to be attached
 	tables  tables
 	ring    *ringbuf.Reader
 	facts   facts
@@ -74,6 +75,8 @@ func Open(ctx context.Context, cfg Config, specs ...TargetSpec) (*Tracer, error)
 }
 
 func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
+	object := readObject()
+	defer object() // no goroutine is left behind where a target cannot be traced
 	targets := make([]*target, 0, len(specs))
 	t.targets = make([]*target, t.cfg.Capacity)
 	for _, spec := range specs {
@@ -90,17 +93,25 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 		return fmt.Errorf("read the host's devices: %w", err)
 	}
 	t.facts = t.find(view, targets)
-	if t.kernel, err = load(t.cfg, t.facts); err != nil {
+	if t.kernel, err = load(object(), t.cfg, t.facts); err != nil {
 		return err
 	}
 	t.tables = tables{t.kernel.mem}
 	t.seen = newCollection(t.kernel)
 	t.windows = newWindows(t)
+	t.later = newSchedule()
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}
 	// the zero line is there before the first packet
 	if err := errors.Join(t.windows.attach(), t.windows.tcx.look(false, time.Now())); err != nil {
+		return err
+	}
+	if err := t.later.run(t.kernel); err != nil {
+		return err
+	}
+	t.later = nil
+	if err := t.findSockets(targets); err != nil {
 		return err
 	}
 	if t.ring, err = ringbuf.NewReader(t.kernel.maps.VtRecords); err != nil {
@@ -151,7 +162,11 @@ func (t *Tracer) Add(spec TargetSpec) error {
 	t.targets[target.number] = target
 	target.base = t.account(target)
 	delete(t.seen.waiting, target.number)
-	if err := t.attachAll(view, []*traced{target}); err != nil {
+	err = t.attachAll(view, []*traced{target})
+	if err == nil {
+		err = t.findSockets([]*traced{target})
+	}
+	if err != nil {
 		t.targets[target.number] = nil
 		return closing(target.ns, errors.Join(err, target.links.close()))
 	}

@@ -142,11 +142,11 @@ func (w *windows) attach() error {
 		switch h.Scope {
 		case ScopeMachine:
 			if !w.open {
-				errs = append(errs, attacher{t.host, t.kernel.programs}.tracepoint(&w.machine, h))
+				errs = append(errs, t.in(t.host).tracepoint(&w.machine, h))
 			}
 		case ScopeHost:
 			if len(w.host.held) == 0 {
-				errs = append(errs, attacher{t.host, t.kernel.programs}.netfilter(&w.host, h, priorityOf(h)))
+				errs = append(errs, t.in(t.host).netfilter(&w.host, h, priorityOf(h)))
 			}
 		case ScopeTarget:
 			errs = append(errs, w.attachTargets(h)...)
@@ -164,7 +164,7 @@ func (w *windows) attachTargets(h HookSpec) []error {
 			continue
 		}
 		held := &links{}
-		errs = append(errs, attacher{target.ns, t.kernel.programs}.netfilter(held, h, priorityOf(h)))
+		errs = append(errs, t.in(target.ns).netfilter(held, h, priorityOf(h)))
 		w.byOwner[target] = held
 		w.pinned[target] = queueBound(target)
 	}

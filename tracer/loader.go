@@ -1,0 +1,178 @@
+package tracer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/vethtrace/vethtrace/bpf"
+)
+
+// object is what programs and maps are made of.
+type object struct {
+	spec  *ebpf.CollectionSpec
+	types *btf.Cache // the running kernel's
+	err   error
+}
+
+// readObject reads the object and the kernel's types in the background:
+// meanwhile the targets are looked at.
+func readObject() func() object {
+	var o object
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		o.types = btf.NewCache()
+		if o.spec, o.err = bpf.LoadKernel(); o.err != nil {
+			o.err = fmt.Errorf("read the BPF object: %w", o.err)
+			return
+		}
+		_, _ = o.types.Kernel() // loading tells what it lacks
+	})
+	return func() object {
+		wait.Wait()
+		return o
+	}
+}
+
+// A loader loads programs on several CPUs: the verifier is what a user waits
+// for. Each is given out as soon as it is there, so that attaching, which waits
+// for the kernel's grace periods, goes on meanwhile.
+type loader struct {
+	spec   *ebpf.CollectionSpec
+	shared map[string]*ebpf.Map
+	types  *btf.Cache
+	loaded chan loadedProgram
+	left   int // how many are still to come
+
+	mu   sync.Mutex
+	next []string
+	wait sync.WaitGroup
+}
+
+type loadedProgram struct {
+	name    string
+	program *ebpf.Program
+	err     error
+}
+
+// quickly is about how many instructions a program has that is verified in less than a millisecond.
+const quickly = 500
+
+// mostLoaders bounds how many programs are loaded at once: the longest one takes a fifth of all.
+const mostLoaders = 4
+
+func newLoader(o object, wanted map[string]*ebpf.ProgramSpec, shared map[string]*ebpf.Map) *loader {
+	l := &loader{
+		spec: o.spec, shared: shared, types: o.types, left: len(wanted),
+		loaded: make(chan loadedProgram, len(wanted)), // nobody may be there to take them
+	}
+	// the quick ones first: there is something to attach at once; then the longest, which would be waited for
+	l.next = slices.SortedFunc(maps.Keys(wanted), func(a, b string) int {
+		sizeA, sizeB := len(wanted[a].Instructions), len(wanted[b].Instructions)
+		if quickA, quickB := sizeA < quickly, sizeB < quickly; quickA != quickB {
+			if quickA {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(sizeB, sizeA)
+	})
+	for range min(runtime.GOMAXPROCS(0), mostLoaders) {
+		part := o.spec.Copy()
+		part.Variables = nil
+		l.wait.Go(func() { l.work(part, wanted) })
+	}
+	return l
+}
+
+func (l *loader) work(part *ebpf.CollectionSpec, wanted map[string]*ebpf.ProgramSpec) {
+	for name := l.take(); name != ""; name = l.take() {
+		part.Programs = map[string]*ebpf.ProgramSpec{name: wanted[name]}
+		coll, err := ebpf.NewCollectionWithOptions(part, ebpf.CollectionOptions{MapReplacements: l.shared, Cache: l.types})
+		if err != nil {
+			l.stop()
+			l.loaded <- loadedProgram{name: name, err: loadError(err)}
+			return
+		}
+		l.loaded <- loadedProgram{name: name, program: coll.DetachProgram(name)}
+		coll.Close()
+	}
+}
+
+// take returns the next program to load; "": there is none.
+func (l *loader) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.next) == 0 {
+		return ""
+	}
+	name := l.next[0]
+	l.next = l.next[1:]
+	return name
+}
+
+func (l *loader) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next = nil
+}
+
+// each gives out all programs as they come, until one fails.
+func (l *loader) each(do func(name string, program *ebpf.Program) error) error {
+	for ; l.left > 0; l.left-- {
+		one := <-l.loaded
+		if one.err != nil {
+			return one.err
+		}
+		if err := do(one.name, one.program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends loading and closes what was not given out.
+func (l *loader) close() error {
+	l.stop()
+	l.wait.Wait()
+	close(l.loaded)
+	var errs []error
+	for one := range l.loaded {
+		errs = append(errs, one.program.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// A schedule are attachments that wait for their programs. Before journeys may
+// start it does not matter in which order they are done.
+type schedule struct {
+	byProgram map[string][]func(*ebpf.Program) error
+}
+
+func newSchedule() *schedule {
+	return &schedule{byProgram: map[string][]func(*ebpf.Program) error{}}
+}
+
+func (s *schedule) add(program string, attach func(*ebpf.Program) error) {
+	s.byProgram[program] = append(s.byProgram[program], attach)
+}
+
+// run attaches each program as soon as it is loaded.
+func (s *schedule) run(k *kernel) error {
+	return k.loader.each(func(name string, program *ebpf.Program) error {
+		k.programs[name] = program
+		for _, attach := range s.byProgram[name] {
+			if err := attach(program); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
