@@ -30,7 +30,9 @@ type pathState struct {
 	id       string
 	target   *target
 	peer     uint16
-	peerName string // once the path is retired: the peer's number may be another's
+	// Once the path is retired: the peer's number may be another's.
+	peerName    string
+	peerDevices map[int]string
 	egress   bool
 	protocol uint8
 	flags    uint8
@@ -203,7 +205,7 @@ func (c *collection) retire(target *target, t *Tracer) {
 		if number, ok := targetOfPeer(state.peer); state.target != target && (!ok || number != target.number) {
 			continue
 		}
-		state.peerName = t.peer(state)
+		state.peerName, state.peerDevices = t.peer(state), t.devicesOfPeer(state.target, state.peer)
 		path := mem.paths.at(i)
 		atomic.StoreUint32(&path.Ready, 0)
 		for _, block := range state.blocks {

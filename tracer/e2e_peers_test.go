@@ -1,6 +1,7 @@
 package tracer_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
@@ -24,6 +25,15 @@ func TestPeerThatHasGone(t *testing.T) {
 		s.udp(w.Container("second").Node, stays.IP4, lab.PortEcho, 30)
 		s.settle()
 		s.must(s.tracer.Stop())
+		for _, target := range s.snapshot().Targets {
+			for _, p := range target.Paths {
+				for _, hop := range p.Hops {
+					if strings.HasPrefix(hop.Device, "if") {
+						t.Errorf("%s: device of hop %s has no name: %s", target.Name, hop.Name, describePath(p))
+					}
+				}
+			}
+		}
 		if got := ingressFrom(t, s.snapshot()); got["container:first"] != 20 || got["container:second"] != 30 || len(got) != 2 {
 			t.Errorf("after second has come: %v", got)
 		}

@@ -65,8 +65,9 @@ func (t *Tracer) journey(record journey.Record) []Journey {
 		}
 		j.Peer = t.peerOf(of, record.Peers[direction], j.Direction == Egress, hooks, ifindex)
 		hops := journey.Hops(hooks, t.naming(of))
+		devices := inside{of.devices, t.devicesOfPeer(of, record.Peers[direction]), j.Direction == Egress}
 		for i, stamp := range record.Stamps {
-			s := Stamp{Hook: stamp.Hook.String(), Device: t.nameOf(of, hooks, ifindex, i), CPU: stamp.CPU, T: stamp.T}
+			s := Stamp{Hook: stamp.Hook.String(), Device: t.nameOf(devices, hooks, ifindex, i), CPU: stamp.CPU, T: stamp.T}
 			if i > 0 {
 				s.Hop = hops[i-1].Name
 			}

@@ -193,31 +193,6 @@ func (t *Tracer) path(state *pathState, naming journey.Context, null nullLines) 
 	return path
 }
 
-// deviceName is the name of the device that a stamp carries, "" for netfilter hooks.
-func (t *Tracer) deviceName(state *pathState, i int) string {
-	return t.nameOf(state.target, state.hooks, state.ifindex, i)
-}
-
-func (t *Tracer) nameOf(of *target, hooks []journey.Hook, ifindex []int, i int) string {
-	index := ifindex[i]
-	if index == 0 {
-		return ""
-	}
-	inTarget := hooks[i].OfTarget()
-	if hooks[i] == journey.NetifRx || hooks[i] == journey.GROReceive {
-		// the device that receives is at the other side of the one that sent
-		inTarget = i > 0 && hooks[i-1] == journey.PortEgress
-	}
-	names := t.hostNames
-	if inTarget {
-		names = of.devices
-	}
-	if name, ok := names[index]; ok {
-		return name
-	}
-	return "if" + strconv.Itoa(index)
-}
-
 func protocolName(number uint8) string {
 	switch number {
 	case 1:

@@ -29,7 +29,13 @@ type target struct {
 }
 
 // NoWayError says that a target has no device that packets could come by.
-type NoWayError struct{ Name, Mode, Reason string }
+type NoWayError struct {
+	Name, Mode, Reason string
+
+	// Elsewhere is set where its device leads to a namespace that is neither the
+	// target's nor the one that was named as the host's.
+	Elsewhere bool
+}
 
 // Error says why, and what the mode means.
 func (e *NoWayError) Error() string {
@@ -60,7 +66,7 @@ func newTarget(host *netns.NS, spec TargetSpec) (*target, error) {
 		t.interfaces = append(t.interfaces, describe(i))
 	}
 	if !t.hostMode && len(t.interfaces) == 0 {
-		return nil, closing(ns, &NoWayError{Name: spec.Name, Mode: spec.Mode, Reason: t.whyNotConnected()})
+		return nil, closing(ns, t.whyNotConnected())
 	}
 	return t, nil
 }
@@ -70,13 +76,15 @@ func closing(ns *netns.NS, err error) error {
 	return err
 }
 
-func (t *target) whyNotConnected() string {
+func (t *target) whyNotConnected() *NoWayError {
+	why := &NoWayError{Name: t.spec.Name, Mode: t.spec.Mode, Reason: "it has only lo"}
 	for _, i := range t.wiring.Interfaces {
 		if !i.Dev.Loopback && i.Reason != "" {
-			return i.Dev.Name + ": " + i.Reason
+			why.Reason, why.Elsewhere = i.Dev.Name+": "+i.Reason, i.Elsewhere
+			break
 		}
 	}
-	return "it has only lo"
+	return why
 }
 
 func describe(i topology.Interface) Interface {

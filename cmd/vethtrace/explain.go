@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
@@ -46,8 +45,7 @@ func (e *notNamespaceError) Unwrap() error { return e.err }
 // that is not ours.
 func explainWay(err error) error {
 	var noWay *tracer.NoWayError
-	if !errors.As(err, &noWay) || !strings.Contains(noWay.Reason, "third namespace") &&
-		!strings.Contains(noWay.Reason, "not in the host's namespace") {
+	if !errors.As(err, &noWay) || !noWay.Elsewhere {
 		return err
 	}
 	return fmt.Errorf("%w: run vethtrace in that namespace (ip netns exec NAME vethtrace, or nsenter --net=PATH vethtrace)", err)

@@ -110,7 +110,7 @@ func TestExplain(t *testing.T) {
 	}{
 		{explainRights(late), "the engine at unix:///tmp/x.sock does not answer: ", exitFailed},
 		{
-			explainWay(&tracer.NoWayError{Name: "a", Mode: "netns", Reason: "its peer (index 7) is in a third namespace"}),
+			explainWay(&tracer.NoWayError{Name: "a", Mode: "netns", Reason: "eth0: its peer is far away", Elsewhere: true}),
 			"run vethtrace in that namespace (ip netns exec NAME vethtrace", exitFailed,
 		},
 		{explainWay(&tracer.NoWayError{Name: "a", Mode: "netns", Reason: "loopback"}), "loopback", exitFailed},

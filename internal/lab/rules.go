@@ -71,6 +71,7 @@ func (t *ruleText) publish(op, bridge string, to netip.Addr, p Port) {
 			op, bridge, match, p.Host, netip.AddrPortFrom(to, p.Container)))
 }
 
+// String is what iptables-restore reads.
 func (t *ruleText) String() string {
 	var b strings.Builder
 	for _, table := range []struct {

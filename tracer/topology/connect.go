@@ -32,6 +32,9 @@ type Interface struct {
 	Lower  *Link // the host's device beneath a macvlan, ipvlan or VLAN of the target
 	Inner  *Link // the target's own device beneath, as for a VLAN on top of eth0
 	Reason string
+	// Elsewhere is set where its other end is in a namespace that is neither the
+	// target's nor the host's.
+	Elsewhere bool
 }
 
 // Connected tells whether packets of this device enter or leave the target
@@ -61,7 +64,7 @@ func connect(host, target Namespace, ids Peering, dev Link, same bool) Interface
 	case same:
 		i.Reason = "device of the host itself"
 	case paired(dev.Kind):
-		i.Peer, i.Reason = peerOf(host, target, ids, dev)
+		i.Peer, i.Reason, i.Elsewhere = peerOf(host, target, ids, dev)
 		if i.Peer != nil && i.Peer.Master != 0 {
 			i.Bridge = clone(host.ByIndex(i.Peer.Master))
 		}
@@ -71,40 +74,40 @@ func connect(host, target Namespace, ids Peering, dev Link, same bool) Interface
 		i.Inner = clone(target.ByIndex(dev.Parent))
 		i.Reason = "on top of another device of the target"
 	default:
-		i.Lower, i.Reason = lowerOf(host, ids, dev)
+		i.Lower, i.Reason, i.Elsewhere = lowerOf(host, ids, dev)
 	}
 	return i
 }
 
-func peerOf(host, target Namespace, ids Peering, dev Link) (*Link, string) {
+func peerOf(host, target Namespace, ids Peering, dev Link) (l *Link, reason string, third bool) {
 	if dev.ParentNetnsID == -1 {
 		if l := target.ByIndex(dev.Parent); l != nil {
-			return nil, fmt.Sprintf("its peer %s is in the target's own namespace", l.Name)
+			return nil, fmt.Sprintf("its peer %s is in the target's own namespace", l.Name), false
 		}
-		return nil, "its peer is gone"
+		return nil, "its peer is gone", false
 	}
 	if elsewhere(dev.ParentNetnsID, ids.HostInTarget) {
-		return nil, fmt.Sprintf("its peer (index %d) is in a third namespace, neither the target's nor the host's", dev.Parent)
+		return nil, fmt.Sprintf("its peer (index %d) is in a third namespace, neither the target's nor the host's", dev.Parent), true
 	}
-	l := host.ByIndex(dev.Parent)
+	l = host.ByIndex(dev.Parent)
 	switch {
 	case l == nil:
-		return nil, fmt.Sprintf("its peer (index %d) is not in the host's namespace", dev.Parent)
+		return nil, fmt.Sprintf("its peer (index %d) is not in the host's namespace", dev.Parent), true
 	case l.Parent != dev.Index || !paired(l.Kind) || elsewhere(l.ParentNetnsID, ids.TargetInHost):
-		return nil, fmt.Sprintf("device %s of the host has the index of its peer (%d) but is connected elsewhere", l.Name, dev.Parent)
+		return nil, fmt.Sprintf("device %s of the host has the index of its peer (%d) but is connected elsewhere", l.Name, dev.Parent), false
 	}
-	return clone(l), ""
+	return clone(l), "", false
 }
 
-func lowerOf(host Namespace, ids Peering, dev Link) (*Link, string) {
+func lowerOf(host Namespace, ids Peering, dev Link) (l *Link, reason string, third bool) {
 	if elsewhere(dev.ParentNetnsID, ids.HostInTarget) {
-		return nil, fmt.Sprintf("the device beneath it (index %d) is in a third namespace, neither the target's nor the host's", dev.Parent)
+		return nil, fmt.Sprintf("the device beneath it (index %d) is in a third namespace, neither the target's nor the host's", dev.Parent), true
 	}
-	l := host.ByIndex(dev.Parent)
+	l = host.ByIndex(dev.Parent)
 	if l == nil {
-		return nil, fmt.Sprintf("the device beneath it (index %d) is not in the host's namespace", dev.Parent)
+		return nil, fmt.Sprintf("the device beneath it (index %d) is not in the host's namespace", dev.Parent), true
 	}
-	return clone(l), ""
+	return clone(l), "", false
 }
 
 // elsewhere tells that a device's netnsid is known to name another namespace

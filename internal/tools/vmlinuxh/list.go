@@ -41,6 +41,7 @@ type listError struct {
 	msg  string
 }
 
+// Error says where and what.
 func (e *listError) Error() string { return fmt.Sprintf("%s:%d: %s", e.file, e.line, e.msg) }
 
 // parseList reads a list of types. file is its name for errors.
