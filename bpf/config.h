@@ -32,6 +32,8 @@ volatile const __u32 cfg_sample = 0;
 volatile const bool cfg_end_at_device = false;
 /* An uplink has a queue: journeys end at net_dev_start_xmit instead of the uplink's tcx egress. */
 volatile const bool cfg_qdisc = false;
+/* Device borders may change from tcx to tracepoints during the run: vt_switched tells, by CPU. */
+volatile const bool cfg_switchable = false;
 /* Some target shares the host's namespace. */
 volatile const bool cfg_host_mode = false;
 

@@ -3,24 +3,40 @@
 #ifndef VT_HOOK_DEVICE_H
 #define VT_HOOK_DEVICE_H
 
-/* The uplink, from outside: most journeys towards a target begin here. */
-SEC("tcx/ingress")
-int vt_uplink_ingress(struct __sk_buff *ctx)
+/*
+ * Device borders are taken here, or by the tracepoints of hook_device_tp.h.
+ * Where the number of targets may pass what tcx is good for, each CPU has a
+ * switch, which is only turned while that CPU runs no packet: so a packet is
+ * seen by one of the two at each device, never by both or none.
+ */
+static __always_inline bool vt_elsewhere(void)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	return cfg_switchable && vt_switched[bpf_get_smp_processor_id() & (VT_CPUS - 1)];
+}
+
+/* The uplink, from outside: most journeys towards a target begin here. */
+static __always_inline void vt_from_uplink(struct sk_buff *skb, __u32 ifindex)
+{
 	struct vt_packet packet;
 	struct vt_origin origin = {
 		.hook = VT_HOOK_UPLINK_INGRESS,
-		.ifindex = ctx->ifindex,
+		.ifindex = ifindex,
 		.peer = { VT_PEER_UPLINK },
 	};
 	struct vt_found found;
 
 	if (!vt_open || !vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
-		return VT_TCX_NEXT;
+		return;
 	origin.target[VT_INGRESS] = vt_destined(&packet);
 	if (origin.target[VT_INGRESS])
 		vt_start(skb, &packet, &origin, &found);
+}
+
+SEC("tcx/ingress")
+int vt_uplink_ingress(struct __sk_buff *ctx)
+{
+	if (!vt_elsewhere())
+		vt_from_uplink(bpf_cast_to_kern_ctx(ctx), ctx->ifindex);
 	return VT_TCX_NEXT;
 }
 
@@ -42,18 +58,11 @@ VT_COLD void vt_learn_leaving(struct sk_buff *skb, __u16 target)
 }
 
 /* The uplink, to outside: a journey from a target ends here, or behind the device's queue. */
-SEC("tcx/egress")
-int vt_uplink_egress(struct __sk_buff *ctx)
+static __always_inline void vt_to_uplink(struct sk_buff *skb, struct vt_slot *slot, struct vt_found found)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
-	struct vt_found found;
-	struct vt_slot *slot = vt_pass(skb, &found, VT_HOOK_UPLINK_EGRESS, ctx->ifindex);
-
-	if (!slot)
-		return VT_TCX_NEXT;
 	if (!slot->target[VT_EGRESS]) {
 		vt_forget(slot, found);
-		return VT_TCX_NEXT;
+		return;
 	}
 	slot->peer[VT_EGRESS] = VT_PEER_UPLINK;
 	if (!vt_answers(skb))
@@ -61,34 +70,49 @@ int vt_uplink_egress(struct __sk_buff *ctx)
 	/* a packet that the kernel may still cut into segments would not be seen again behind the queue */
 	if (!cfg_qdisc || slot->segments > 1)
 		vt_complete(slot, found);
+}
+
+SEC("tcx/egress")
+int vt_uplink_egress(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct vt_found found;
+	struct vt_slot *slot;
+
+	if (vt_elsewhere())
+		return VT_TCX_NEXT;
+	slot = vt_pass(skb, &found, VT_HOOK_UPLINK_EGRESS, ctx->ifindex);
+	if (slot)
+		vt_to_uplink(skb, slot, found);
+	return VT_TCX_NEXT;
+}
+
+/* A border and nothing else. */
+static __always_inline int vt_at_device(struct __sk_buff *ctx, __u32 hook)
+{
+	struct vt_found found;
+
+	if (!vt_elsewhere())
+		vt_pass(bpf_cast_to_kern_ctx(ctx), &found, hook, ctx->ifindex);
 	return VT_TCX_NEXT;
 }
 
 SEC("tcx/ingress")
 int vt_bridge_ingress(struct __sk_buff *ctx)
 {
-	struct vt_found found;
-
-	vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_BRIDGE_INGRESS, ctx->ifindex);
-	return VT_TCX_NEXT;
+	return vt_at_device(ctx, VT_HOOK_BRIDGE_INGRESS);
 }
 
 SEC("tcx/egress")
 int vt_bridge_egress(struct __sk_buff *ctx)
 {
-	struct vt_found found;
-
-	vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_BRIDGE_EGRESS, ctx->ifindex);
-	return VT_TCX_NEXT;
+	return vt_at_device(ctx, VT_HOOK_BRIDGE_EGRESS);
 }
 
 SEC("tcx/ingress")
 int vt_port_ingress(struct __sk_buff *ctx)
 {
-	struct vt_found found;
-
-	vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_PORT_INGRESS, ctx->ifindex);
-	return VT_TCX_NEXT;
+	return vt_at_device(ctx, VT_HOOK_PORT_INGRESS);
 }
 
 /* Who sent a packet that began unseen, by the device at which this namespace received it. */
@@ -105,32 +129,41 @@ VT_COLD __u16 vt_came_from(struct sk_buff *skb)
 }
 
 /* The host's end of a target's veth: here a journey meets its target, if it did not know it. */
-SEC("tcx/egress")
-int vt_port_egress(struct __sk_buff *ctx)
+static __always_inline void vt_to_port(struct sk_buff *skb, struct vt_slot *slot, struct vt_device *device)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct vt_found found;
-	struct vt_slot *slot = vt_pass(skb, &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
-	struct vt_device *device;
 
-	/* as guessed at the start: no need to look */
-	if (slot && vt_port_index[(slot->target[VT_INGRESS] - 1) & (VT_TARGETS - 1)] == ctx->ifindex)
-		return VT_TCX_NEXT;
-	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
-	if (!device || device->role != VT_ROLE_PORT)
-		return VT_TCX_NEXT;
 	if (slot) {
 		vt_join(slot, device->target + 1, VT_INGRESS);
 	} else {
 		struct vt_origin origin = {
 			.hook = VT_HOOK_PORT_EGRESS,
-			.ifindex = ctx->ifindex,
+			.ifindex = device->ifindex,
 			.target = { device->target + 1, 0 },
 			.peer = { vt_came_from(skb), 0 },
 		};
 
 		vt_start_late(skb, &origin, VT_INGRESS, false, &found);
 	}
+}
+
+SEC("tcx/egress")
+int vt_port_egress(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct vt_found found;
+	struct vt_slot *slot;
+	struct vt_device *device;
+
+	if (vt_elsewhere())
+		return VT_TCX_NEXT;
+	slot = vt_pass(skb, &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
+	/* as guessed at the start: no need to look */
+	if (slot && vt_port_index[(slot->target[VT_INGRESS] - 1) & (VT_TARGETS - 1)] == ctx->ifindex)
+		return VT_TCX_NEXT;
+	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
+	if (device && device->role == VT_ROLE_PORT)
+		vt_to_port(skb, slot, device);
 	return VT_TCX_NEXT;
 }
 
@@ -138,24 +171,45 @@ int vt_port_egress(struct __sk_buff *ctx)
  * The host's end of a veth whose container is no target, at detail `devices`:
  * nothing behind it is hooked, so a journey to it ends here.
  */
+static __always_inline void vt_to_neighbour(struct vt_slot *slot, struct vt_found found, struct vt_device *device)
+{
+	if (!slot->target[VT_EGRESS]) {
+		vt_forget(slot, found);
+		return;
+	}
+	if (device)
+		slot->peer[VT_EGRESS] = VT_PEER_FOREIGN + device->target;
+	vt_complete_rarely(found.index, found.owner);
+}
+
 SEC("tcx/egress")
 int vt_foreign_egress(struct __sk_buff *ctx)
 {
 	struct vt_found found;
-	struct vt_slot *slot = vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
-	struct vt_device *device;
+	struct vt_slot *slot;
+
+	if (vt_elsewhere())
+		return VT_TCX_NEXT;
+	slot = vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
+	if (slot)
+		vt_to_neighbour(slot, found, vt_lookup_device(cfg_host_netns, ctx->ifindex));
+	return VT_TCX_NEXT;
+}
+
+/* A packet that reaches a target's own device and has no journey to it yet. Returns its slot, or NULL. */
+static __always_inline struct vt_slot *vt_arrive(struct sk_buff *skb, struct vt_slot *slot, struct vt_found *found,
+						 struct vt_device *device)
+{
+	struct vt_origin origin = {
+		.hook = VT_HOOK_DEVICE_INGRESS,
+		.ifindex = device->ifindex,
+		.target = { device->target + 1, 0 },
+	};
 
 	if (!slot)
-		return VT_TCX_NEXT;
-	if (!slot->target[VT_EGRESS]) {
-		vt_forget(slot, found);
-		return VT_TCX_NEXT;
-	}
-	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
-	if (device)
-		slot->peer[VT_EGRESS] = VT_PEER_FOREIGN + device->target;
-	vt_complete_rarely(found.index, found.owner);
-	return VT_TCX_NEXT;
+		return vt_start_late(skb, &origin, VT_INGRESS, true, found);
+	vt_join(slot, device->target + 1, VT_INGRESS);
+	return slot;
 }
 
 /* The target's own device, towards it: each packet that arrives passes here. */
@@ -164,29 +218,34 @@ int vt_device_ingress(struct __sk_buff *ctx)
 {
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct vt_found found;
-	struct vt_slot *slot = vt_pass(skb, &found, VT_HOOK_DEVICE_INGRESS, ctx->ifindex);
+	struct vt_slot *slot;
 	struct vt_device *device;
 
-	if (slot && slot->target[VT_INGRESS])
-		goto end;
-	device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
-	if (!device)
+	if (vt_elsewhere())
 		return VT_TCX_NEXT;
-	if (slot) {
-		vt_join(slot, device->target + 1, VT_INGRESS);
-	} else {
-		struct vt_origin origin = {
-			.hook = VT_HOOK_DEVICE_INGRESS,
-			.ifindex = ctx->ifindex,
-			.target = { device->target + 1, 0 },
-		};
-
-		slot = vt_start_late(skb, &origin, VT_INGRESS, true, &found);
+	slot = vt_pass(skb, &found, VT_HOOK_DEVICE_INGRESS, ctx->ifindex);
+	if (!slot || !slot->target[VT_INGRESS]) {
+		device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
+		if (!device)
+			return VT_TCX_NEXT;
+		slot = vt_arrive(skb, slot, &found, device);
 	}
-end:
 	if (cfg_end_at_device && slot)
 		vt_complete(slot, found);
 	return VT_TCX_NEXT;
+}
+
+/* A packet that leaves a target's own device and has no journey yet. */
+static __always_inline void vt_depart(struct sk_buff *skb, struct vt_device *device)
+{
+	struct vt_found found;
+	struct vt_origin origin = {
+		.hook = VT_HOOK_DEVICE_EGRESS,
+		.ifindex = device->ifindex,
+		.target = { 0, device->target + 1 },
+	};
+
+	vt_start_late(skb, &origin, VT_EGRESS, true, &found);
 }
 
 /* The target's own device, from it: each packet that leaves passes here. */
@@ -195,21 +254,13 @@ int vt_device_egress(struct __sk_buff *ctx)
 {
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct vt_found found;
-	struct vt_slot *slot = vt_pass(skb, &found, VT_HOOK_DEVICE_EGRESS, ctx->ifindex);
 	struct vt_device *device;
 
-	if (slot)
+	if (vt_elsewhere() || vt_pass(skb, &found, VT_HOOK_DEVICE_EGRESS, ctx->ifindex))
 		return VT_TCX_NEXT;
 	device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
-	if (device) {
-		struct vt_origin origin = {
-			.hook = VT_HOOK_DEVICE_EGRESS,
-			.ifindex = ctx->ifindex,
-			.target = { 0, device->target + 1 },
-		};
-
-		vt_start_late(skb, &origin, VT_EGRESS, true, &found);
-	}
+	if (device)
+		vt_depart(skb, device);
 	return VT_TCX_NEXT;
 }
 
@@ -217,19 +268,13 @@ int vt_device_egress(struct __sk_buff *ctx)
 SEC("tcx/ingress")
 int vt_loopback_ingress(struct __sk_buff *ctx)
 {
-	struct vt_found found;
-
-	vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_LOOPBACK_INGRESS, ctx->ifindex);
-	return VT_TCX_NEXT;
+	return vt_at_device(ctx, VT_HOOK_LOOPBACK_INGRESS);
 }
 
 SEC("tcx/egress")
 int vt_loopback_egress(struct __sk_buff *ctx)
 {
-	struct vt_found found;
-
-	vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_LOOPBACK_EGRESS, ctx->ifindex);
-	return VT_TCX_NEXT;
+	return vt_at_device(ctx, VT_HOOK_LOOPBACK_EGRESS);
 }
 
 /* Right behind vt_device_egress: the zero line of tcx. */

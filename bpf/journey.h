@@ -69,6 +69,8 @@ enum vt_role {
 	VT_ROLE_PORT = 3, /* the host's end of it */
 	VT_ROLE_FOREIGN = 4, /* a port of a traced bridge whose container is no target */
 	VT_ROLE_UPLINK = 5,
+	VT_ROLE_BRIDGE = 6, /* these two only where tracepoints take the borders of devices */
+	VT_ROLE_LOOPBACK = 7,
 };
 
 /* Why a packet on a target's device has no journey. */
@@ -84,7 +86,8 @@ enum vt_type {
 	VT_TYPE_TCX = 0,
 	VT_TYPE_NETFILTER = 1,
 	VT_TYPE_TRACEPOINT = 2,
-	VT_TYPE_MAX = 3,
+	VT_TYPE_DEVICE = 3, /* tracepoints that take the borders of devices */
+	VT_TYPE_MAX = 4,
 };
 
 enum vt_flag {

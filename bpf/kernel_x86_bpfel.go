@@ -185,12 +185,14 @@ type KernelVtRecord struct {
 type KernelVtRole uint32
 
 const (
-	KernelVtRoleVT_ROLE_NONE    KernelVtRole = 0
-	KernelVtRoleVT_ROLE_NETNS   KernelVtRole = 1
-	KernelVtRoleVT_ROLE_DEVICE  KernelVtRole = 2
-	KernelVtRoleVT_ROLE_PORT    KernelVtRole = 3
-	KernelVtRoleVT_ROLE_FOREIGN KernelVtRole = 4
-	KernelVtRoleVT_ROLE_UPLINK  KernelVtRole = 5
+	KernelVtRoleVT_ROLE_NONE     KernelVtRole = 0
+	KernelVtRoleVT_ROLE_NETNS    KernelVtRole = 1
+	KernelVtRoleVT_ROLE_DEVICE   KernelVtRole = 2
+	KernelVtRoleVT_ROLE_PORT     KernelVtRole = 3
+	KernelVtRoleVT_ROLE_FOREIGN  KernelVtRole = 4
+	KernelVtRoleVT_ROLE_UPLINK   KernelVtRole = 5
+	KernelVtRoleVT_ROLE_BRIDGE   KernelVtRole = 6
+	KernelVtRoleVT_ROLE_LOOPBACK KernelVtRole = 7
 )
 
 type KernelVtSkip uint32
@@ -247,7 +249,8 @@ const (
 	KernelVtTypeVT_TYPE_TCX        KernelVtType = 0
 	KernelVtTypeVT_TYPE_NETFILTER  KernelVtType = 1
 	KernelVtTypeVT_TYPE_TRACEPOINT KernelVtType = 2
-	KernelVtTypeVT_TYPE_MAX        KernelVtType = 3
+	KernelVtTypeVT_TYPE_DEVICE     KernelVtType = 3
+	KernelVtTypeVT_TYPE_MAX        KernelVtType = 4
 )
 
 type KernelVtTypes struct {
@@ -310,6 +313,8 @@ const (
 	KernelProgVtDataReady       = "vt_data_ready"
 	KernelProgVtDeviceEgress    = "vt_device_egress"
 	KernelProgVtDeviceIngress   = "vt_device_ingress"
+	KernelProgVtDeviceQueue     = "vt_device_queue"
+	KernelProgVtDeviceReceive   = "vt_device_receive"
 	KernelProgVtForeignEgress   = "vt_foreign_egress"
 	KernelProgVtGroReceive      = "vt_gro_receive"
 	KernelProgVtKfreeSkb        = "vt_kfree_skb"
@@ -319,6 +324,8 @@ const (
 	KernelProgVtLoopbackIngress = "vt_loopback_ingress"
 	KernelProgVtNetifRx         = "vt_netif_rx"
 	KernelProgVtNullNetfilter   = "vt_null_netfilter"
+	KernelProgVtNullQueue       = "vt_null_queue"
+	KernelProgVtNullReceive     = "vt_null_receive"
 	KernelProgVtNullTcx         = "vt_null_tcx"
 	KernelProgVtNullTracepoint  = "vt_null_tracepoint"
 	KernelProgVtNullUplink      = "vt_null_uplink"
@@ -349,6 +356,7 @@ const (
 	KernelVarCfgShardMask       = "cfg_shard_mask"
 	KernelVarCfgSharedShards    = "cfg_shared_shards"
 	KernelVarCfgSlowNs          = "cfg_slow_ns"
+	KernelVarCfgSwitchable      = "cfg_switchable"
 	KernelVarVtAddresses        = "vt_addresses"
 	KernelVarVtAnyRefused       = "vt_any_refused"
 	KernelVarVtBase             = "vt_base"
@@ -366,6 +374,7 @@ const (
 	KernelVarVtRefusals         = "vt_refusals"
 	KernelVarVtSlots            = "vt_slots"
 	KernelVarVtSockets          = "vt_sockets"
+	KernelVarVtSwitched         = "vt_switched"
 )
 
 // LoadKernel returns the embedded CollectionSpec for Kernel.
@@ -428,6 +437,8 @@ type KernelProgramSpecs struct {
 	VtDataReady       *ebpf.ProgramSpec `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.ProgramSpec `ebpf:"vt_device_egress"`
 	VtDeviceIngress   *ebpf.ProgramSpec `ebpf:"vt_device_ingress"`
+	VtDeviceQueue     *ebpf.ProgramSpec `ebpf:"vt_device_queue"`
+	VtDeviceReceive   *ebpf.ProgramSpec `ebpf:"vt_device_receive"`
 	VtForeignEgress   *ebpf.ProgramSpec `ebpf:"vt_foreign_egress"`
 	VtGroReceive      *ebpf.ProgramSpec `ebpf:"vt_gro_receive"`
 	VtKfreeSkb        *ebpf.ProgramSpec `ebpf:"vt_kfree_skb"`
@@ -437,6 +448,8 @@ type KernelProgramSpecs struct {
 	VtLoopbackIngress *ebpf.ProgramSpec `ebpf:"vt_loopback_ingress"`
 	VtNetifRx         *ebpf.ProgramSpec `ebpf:"vt_netif_rx"`
 	VtNullNetfilter   *ebpf.ProgramSpec `ebpf:"vt_null_netfilter"`
+	VtNullQueue       *ebpf.ProgramSpec `ebpf:"vt_null_queue"`
+	VtNullReceive     *ebpf.ProgramSpec `ebpf:"vt_null_receive"`
 	VtNullTcx         *ebpf.ProgramSpec `ebpf:"vt_null_tcx"`
 	VtNullTracepoint  *ebpf.ProgramSpec `ebpf:"vt_null_tracepoint"`
 	VtNullUplink      *ebpf.ProgramSpec `ebpf:"vt_null_uplink"`
@@ -488,6 +501,7 @@ type KernelVariableSpecs struct {
 	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.VariableSpec `ebpf:"vt_base"`
@@ -505,6 +519,7 @@ type KernelVariableSpecs struct {
 	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
 	VtSlots           *ebpf.VariableSpec `ebpf:"vt_slots"`
 	VtSockets         *ebpf.VariableSpec `ebpf:"vt_sockets"`
+	VtSwitched        *ebpf.VariableSpec `ebpf:"vt_switched"`
 }
 
 // KernelObjects contains all objects after they have been loaded into the kernel.
@@ -575,6 +590,7 @@ type KernelVariables struct {
 	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.Variable `ebpf:"vt_base"`
@@ -592,6 +608,7 @@ type KernelVariables struct {
 	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`
 	VtSlots           *ebpf.Variable `ebpf:"vt_slots"`
 	VtSockets         *ebpf.Variable `ebpf:"vt_sockets"`
+	VtSwitched        *ebpf.Variable `ebpf:"vt_switched"`
 }
 
 // KernelPrograms contains all programs after they have been loaded into the kernel.
@@ -616,6 +633,8 @@ type KernelPrograms struct {
 	VtDataReady       *ebpf.Program `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.Program `ebpf:"vt_device_egress"`
 	VtDeviceIngress   *ebpf.Program `ebpf:"vt_device_ingress"`
+	VtDeviceQueue     *ebpf.Program `ebpf:"vt_device_queue"`
+	VtDeviceReceive   *ebpf.Program `ebpf:"vt_device_receive"`
 	VtForeignEgress   *ebpf.Program `ebpf:"vt_foreign_egress"`
 	VtGroReceive      *ebpf.Program `ebpf:"vt_gro_receive"`
 	VtKfreeSkb        *ebpf.Program `ebpf:"vt_kfree_skb"`
@@ -625,6 +644,8 @@ type KernelPrograms struct {
 	VtLoopbackIngress *ebpf.Program `ebpf:"vt_loopback_ingress"`
 	VtNetifRx         *ebpf.Program `ebpf:"vt_netif_rx"`
 	VtNullNetfilter   *ebpf.Program `ebpf:"vt_null_netfilter"`
+	VtNullQueue       *ebpf.Program `ebpf:"vt_null_queue"`
+	VtNullReceive     *ebpf.Program `ebpf:"vt_null_receive"`
 	VtNullTcx         *ebpf.Program `ebpf:"vt_null_tcx"`
 	VtNullTracepoint  *ebpf.Program `ebpf:"vt_null_tracepoint"`
 	VtNullUplink      *ebpf.Program `ebpf:"vt_null_uplink"`
@@ -658,6 +679,8 @@ func (p *KernelPrograms) Close() error {
 		p.VtDataReady,
 		p.VtDeviceEgress,
 		p.VtDeviceIngress,
+		p.VtDeviceQueue,
+		p.VtDeviceReceive,
 		p.VtForeignEgress,
 		p.VtGroReceive,
 		p.VtKfreeSkb,
@@ -667,6 +690,8 @@ func (p *KernelPrograms) Close() error {
 		p.VtLoopbackIngress,
 		p.VtNetifRx,
 		p.VtNullNetfilter,
+		p.VtNullQueue,
+		p.VtNullReceive,
 		p.VtNullTcx,
 		p.VtNullTracepoint,
 		p.VtNullUplink,

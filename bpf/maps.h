@@ -46,6 +46,14 @@ struct vt_device vt_devices[VT_DEVICES] __attribute__((aligned(64)));
 __u32 vt_port_index[VT_TARGETS];
 
 /*
+ * CPUs whose device borders are taken by tracepoints; looked at only where
+ * cfg_switchable is set. Key: CPU modulo size; writer: Go, on that CPU; reader:
+ * the hooks at devices.
+ */
+#define VT_CPUS 1024
+__u8 vt_switched[VT_CPUS];
+
+/*
  * Addresses of targets and of the host. Key: address, open addressing; writer:
  * Go; reader: start hooks. An address that finds no place is refused by Go.
  */

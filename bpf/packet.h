@@ -39,7 +39,10 @@ static __always_inline __u64 vt_key(const struct sk_buff *skb)
 
 static __always_inline unsigned char *vt_network(const struct sk_buff *skb)
 {
-	return skb->head + skb->network_header;
+	__u32 offset = skb->network_header;
+
+	/* not known yet where a driver without GRO hands a packet to netif_receive_skb: it begins there */
+	return VT_LIKELY(offset) ? skb->head + offset : skb->data;
 }
 
 /*

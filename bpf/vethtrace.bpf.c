@@ -30,6 +30,7 @@
 #include "null.h"
 
 #include "hook_device.h"
+#include "hook_device_tp.h"
 #include "hook_netfilter.h"
 #include "hook_softirq.h"
 #include "hook_drop.h"

@@ -16,6 +16,9 @@ type Config struct {
 	Version  string        // for snapshots
 	Detail   Detail        // default DetailHooks
 	Capacity int           // most targets at a time; default 8
+	// Devices takes the borders of devices: ProviderTCX or ProviderTracepoint;
+	// "": tcx up to 64 targets, tracepoints from the first target above on.
+	Devices  Provider
 	Interval time.Duration // length of a round; default 1 s
 	Slow     time.Duration // journeys from this latency on are recorded whole; 0: none
 	Sample   uint32        // one in so many journeys is recorded whole; 0: none

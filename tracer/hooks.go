@@ -61,6 +61,7 @@ type HookSpec struct {
 	Bridge   bool // needed for targets that have devices of their own
 	HostMode bool // needed for targets that share the host's namespace
 	Duty     Duty
+	By       Provider // borders of devices: only where this provider takes them; "" whoever does
 	Is       string // start, border, end, null hop, ...: what it does to a journey
 	Borders  string // what it lies between, for docs/hops.md
 }
@@ -79,7 +80,7 @@ func tcx(program string, scope Scope, egress bool, is, borders string) HookSpec 
 	return HookSpec{
 		Program: program, Provider: ProviderTCX, Scope: scope, Egress: egress, Details: anyDetail(),
 		Bridge: scope != ScopeLoopback, HostMode: scope == ScopeUplink || scope == ScopeLoopback,
-		Duty: DutyAlways, Is: is, Borders: borders,
+		Duty: DutyAlways, By: ProviderTCX, Is: is, Borders: borders,
 	}
 }
 
@@ -96,6 +97,13 @@ func tp(program string, details []Detail, duty Duty, is, borders string) HookSpe
 		Program: program, Provider: ProviderTracepoint, Scope: ScopeMachine, Details: details,
 		Bridge: true, HostMode: program != "vt_netif_rx", Duty: duty, Is: is, Borders: borders,
 	}
+}
+
+// deviceTP is a tracepoint that takes borders of devices: those that tcx takes elsewhere.
+func deviceTP(program string, details []Detail, duty Duty, is, borders string) HookSpec {
+	h := tp(program, details, duty, is, borders)
+	h.By = ProviderTracepoint
+	return h
 }
 
 func onDuty(duty Duty, h HookSpec) HookSpec  { h.Duty = duty; return h }
@@ -143,6 +151,7 @@ func tracepointHooks() []HookSpec {
 			Bridge: true, HostMode: true, Duty: DutyOnce, Is: "whose a socket is", Borders: "-",
 		},
 		tp("vt_null_tracepoint", fineDetail(), DutyWindows, "null hop of tracepoints", "two programs, right behind netif_rx"),
+		deviceTP("vt_null_queue", anyDetail(), DutyWindows, "null hop of device tracepoints", "two programs, right behind device/egress"),
 		tp("vt_data_ready", anyDetail(), DutyWindows, "behind the end", "the transport layer and the socket"),
 		tp("vt_copy_datagram", anyDetail(), DutyWindows, "behind the end", "the socket and its reader (TCP)"),
 		tp("vt_recv_length", anyDetail(), DutyWindows, "behind the end", "the socket and its reader (UDP)"),
@@ -153,6 +162,9 @@ func startHooks() []HookSpec {
 	return []HookSpec{
 		nf("vt_local_out", ScopeTarget, journey.LocalOut, 0, fineDetail(), "start", "the target's transport layer and LOCAL_OUT"),
 		nf("vt_local_out", ScopeHost, journey.LocalOut, 0, anyDetail(), "start", "the host's transport layer and LOCAL_OUT"),
+		deviceTP("vt_device_queue", anyDetail(), DutyAlways, "borders, starts and ends", "as the tcx egress rows: port, foreign, device, bridge, uplink, loopback"),
+		deviceTP("vt_device_receive", anyDetail(), DutyAlways, "borders, starts and ends", "as the tcx ingress rows; before packet taps instead of behind them"),
+		hostModeOnly(deviceTP("vt_null_receive", anyDetail(), DutyWindows, "null hop of device tracepoints", "two programs, right behind uplink/ingress")),
 		tcx("vt_uplink_ingress", ScopeUplink, false, "start", "the uplink's driver and the host's stack"),
 		hostModeOnly(onDuty(DutyMinute, tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress"))),
 	}
@@ -160,6 +172,9 @@ func startHooks() []HookSpec {
 
 // in tells whether the hook is needed for such targets.
 func (h HookSpec) in(bridge, hostMode bool) bool { return h.Bridge && bridge || h.HostMode && hostMode }
+
+// by tells whether the hook is there where that provider takes the borders of devices.
+func (h HookSpec) by(devices Provider) bool { return h.By == "" || h.By == devices }
 
 // wants tells whether a detail has this hook.
 func (h HookSpec) wants(detail Detail) bool { return slices.Contains(h.Details, detail) }

@@ -50,6 +50,8 @@ type facts struct {
 	napi      bool // a target's veth receives by NAPI
 	cgroup    string
 	programs  map[string]bool
+	// tracepoints may take the borders of devices over from tcx
+	switchable bool
 }
 
 // kernel is what was loaded.
@@ -183,6 +185,7 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 		"cfg_end_at_device":   cfg.Detail == DetailDevices,
 		"cfg_qdisc":           f.queue,
 		"cfg_host_mode":       f.hostMode,
+		"cfg_switchable":      f.switchable,
 		"cfg_cgroup_subsys":   subsys,
 		"cfg_filter_protocol": protocol,
 		"cfg_filter_port":     len(cfg.Ports) > 0,

@@ -6,11 +6,14 @@ import (
 )
 
 // nullLines are the zero lines of the hook types: what a stamp costs in place.
-type nullLines [bpf.KernelVtTypeVT_TYPE_MAX]Null
+type nullLines struct {
+	types   [bpf.KernelVtTypeVT_TYPE_MAX]Null
+	devices Provider // takes the borders of devices
+}
 
 // nulls reads them. A type that has no null hop yet borrows the mean of the others.
 func (t *Tracer) nulls() nullLines {
-	var lines nullLines
+	lines := nullLines{devices: t.devicesBy}
 	var known Null
 	var types float64
 	for i, s := range t.seen.null {
@@ -29,19 +32,20 @@ func (t *Tracer) nulls() nullLines {
 		if lowOK && highOK {
 			spread = (high - low) / 2
 		}
-		lines[i] = Null{Count: count, MeanNs: hist.Mean(), MedianNs: median, SpreadNs: spread}
-		known, types = known.plus(lines[i]), types+1
+		lines.types[i] = Null{Count: count, MeanNs: hist.Mean(), MedianNs: median, SpreadNs: spread}
+		known, types = known.plus(lines.types[i]), types+1
 	}
-	for i := range lines {
-		if lines[i].Count == 0 && types > 0 {
-			lines[i] = known.times(1 / types)
-			lines[i].Count = 0
+	for i := range lines.types {
+		if lines.types[i].Count == 0 && types > 0 {
+			lines.types[i] = known.times(1 / types)
+			lines.types[i].Count = 0
 		}
 	}
 	return lines
 }
 
-func typeOf(hook journey.Hook) bpf.KernelVtType {
+// typeOf is the type of a hook where that provider takes the borders of devices.
+func typeOf(hook journey.Hook, devices Provider) bpf.KernelVtType {
 	if _, _, _, ok := hook.AsNetfilter(); ok {
 		return bpf.KernelVtTypeVT_TYPE_NETFILTER
 	}
@@ -49,10 +53,13 @@ func typeOf(hook journey.Hook) bpf.KernelVtType {
 	case journey.NetifRx, journey.GROReceive, journey.StartXmit, journey.KfreeSkb:
 		return bpf.KernelVtTypeVT_TYPE_TRACEPOINT
 	}
+	if devices == ProviderTracepoint {
+		return bpf.KernelVtTypeVT_TYPE_DEVICE
+	}
 	return bpf.KernelVtTypeVT_TYPE_TCX
 }
 
-func (n nullLines) of(hook journey.Hook) Null { return n[typeOf(hook)] }
+func (n nullLines) of(hook journey.Hook) Null { return n.types[typeOf(hook, n.devices)] }
 
 // between is the zero line of a hop: it holds the end of one stamp and the
 // beginning of another, so half of each one's null hop.
@@ -64,10 +71,10 @@ func (n nullLines) between(from, to journey.Hook) Null {
 func (n nullLines) medians() map[string]float64 {
 	names := map[bpf.KernelVtType]string{
 		bpf.KernelVtTypeVT_TYPE_TCX: "tcx", bpf.KernelVtTypeVT_TYPE_NETFILTER: "netfilter",
-		bpf.KernelVtTypeVT_TYPE_TRACEPOINT: "tracepoint",
+		bpf.KernelVtTypeVT_TYPE_TRACEPOINT: "tracepoint", bpf.KernelVtTypeVT_TYPE_DEVICE: "device",
 	}
 	medians := map[string]float64{}
-	for i, null := range n {
+	for i, null := range n.types {
 		if null.Count > 0 {
 			medians[names[bpf.KernelVtType(i)]] = null.MedianNs
 		}

@@ -18,6 +18,7 @@ import (
 // find gathers what loading depends on.
 func (t *Tracer) find(view topology.Namespace, targets []*target) facts {
 	f := facts{hostNetns: t.host.Inode(), programs: map[string]bool{}}
+	t.devicesBy, f.switchable = devicesBy(t.cfg, len(targets))
 	if t.cfg.Follow {
 		f.bridge, f.hostMode, f.sockets, f.napi, f.cgroup = true, true, true, true, t.cfg.Controller
 	}
@@ -31,7 +32,7 @@ func (t *Tracer) find(view topology.Namespace, targets []*target) facts {
 		f.programs[borderProgram(border)] = t.cfg.Detail == DetailTables
 	}
 	for _, h := range Hooks() {
-		if h.wants(t.cfg.Detail) && h.in(f.bridge, f.hostMode) && f.has(h.Duty) {
+		if h.wants(t.cfg.Detail) && h.in(f.bridge, f.hostMode) && f.has(h.Duty) && (f.switchable || h.by(t.devicesBy)) {
 			f.programs[h.Program] = true
 		}
 	}
@@ -159,7 +160,7 @@ func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
 		if h.Duty == DutyWindows || h.Duty == DutyMinute || h.Duty == DutyOnce || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
 			continue
 		}
-		if !h.in(t.facts.bridge, t.facts.hostMode) || !t.facts.has(h.Duty) {
+		if !h.in(t.facts.bridge, t.facts.hostMode) || !t.facts.has(h.Duty) || !h.by(t.devicesBy) {
 			continue
 		}
 		for _, scope := range scopes {
@@ -242,6 +243,12 @@ func (t *Tracer) attachHost(view topology.Namespace) error {
 	}
 	for _, index := range bridges {
 		t.bridges[index] = true
+		if err := t.tables.setDevice(t.host.Inode(), index, 0, bpf.KernelVtRoleVT_ROLE_BRIDGE); err != nil {
+			return err
+		}
+	}
+	if t.facts.has(DutySockets) {
+		return t.tables.setDevice(t.host.Inode(), loopbackIndex, 0, bpf.KernelVtRoleVT_ROLE_LOOPBACK)
 	}
 	return nil
 }

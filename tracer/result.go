@@ -221,7 +221,7 @@ type Stamp struct {
 
 // Observer is what measuring costs and what it missed.
 type Observer struct {
-	StampNs         map[string]float64 // median of the null hop, by hook type: tcx, netfilter, tracepoint
+	StampNs         map[string]float64 // median of the null hop, by hook type: tcx, netfilter, tracepoint, device (by tracepoint)
 	Stamps          uint64             // stamps taken
 	CPUShare        float64            // of one CPU, 0 to 1: stamps per second times their cost
 	RecursionMisses uint64

@@ -59,7 +59,7 @@ func (n *tcxNull) attach(now time.Time) error {
 	var errs []error
 	for _, h := range Hooks() {
 		if h.Duty != DutyMinute || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) ||
-			!h.in(t.facts.bridge, t.facts.hostMode) {
+			!h.in(t.facts.bridge, t.facts.hostMode) || !h.by(t.devicesBy) {
 			continue
 		}
 		if h.Scope == ScopeUplink {

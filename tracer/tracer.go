@@ -33,6 +33,7 @@ type Tracer struct {
 	hostLinks links
 	uplinks   map[int]bool // attached, by index
 	bridges   map[int]bool
+	devicesBy Provider       // takes the borders of devices
 	hostWide  bool           // what the host's namespace and the machine have one of is attached
 	hostNames map[int]string // devices of the host, by index
 	chains    *chainPlan     // of the host's namespace

@@ -261,8 +261,9 @@ func TestMerge(t *testing.T) {
 
 func TestNullLines(t *testing.T) {
 	var lines nullLines
-	lines[bpf.KernelVtTypeVT_TYPE_TCX] = Null{Count: 10, MeanNs: 100, MedianNs: 90, SpreadNs: 20}
-	lines[bpf.KernelVtTypeVT_TYPE_NETFILTER] = Null{Count: 30, MeanNs: 200, MedianNs: 180, SpreadNs: 10}
+	lines.types[bpf.KernelVtTypeVT_TYPE_TCX] = Null{Count: 10, MeanNs: 100, MedianNs: 90, SpreadNs: 20}
+	lines.types[bpf.KernelVtTypeVT_TYPE_DEVICE] = Null{Count: 30, MeanNs: 300, MedianNs: 280, SpreadNs: 10}
+	lines.types[bpf.KernelVtTypeVT_TYPE_NETFILTER] = Null{Count: 30, MeanNs: 200, MedianNs: 180, SpreadNs: 10}
 	between := lines.between(journey.DeviceEgress, journey.Netfilter(false, journey.Forward, 0))
 	if between.MeanNs != 150 || between.MedianNs != 135 || between.SpreadNs != 15 {
 		t.Errorf("half of each: %+v", between)
@@ -270,7 +271,11 @@ func TestNullLines(t *testing.T) {
 	if same := lines.between(journey.PortIngress, journey.BridgeIngress); same.MeanNs != 100 || same.MedianNs != 90 {
 		t.Errorf("twice half: %+v", same)
 	}
-	if m := lines.medians(); len(m) != 2 || m["tcx"] != 90 || m["netfilter"] != 180 {
+	lines.devices = ProviderTracepoint
+	if same := lines.between(journey.PortIngress, journey.BridgeIngress); same.MeanNs != 300 || same.MedianNs != 280 {
+		t.Errorf("devices by tracepoints: %+v", same)
+	}
+	if m := lines.medians(); len(m) != 3 || m["device"] != 280 || m["tcx"] != 90 || m["netfilter"] != 180 {
 		t.Errorf("only what was measured: %v", m)
 	}
 	for hook, want := range map[journey.Hook]bpf.KernelVtType{
@@ -278,7 +283,7 @@ func TestNullLines(t *testing.T) {
 		journey.GROReceive: bpf.KernelVtTypeVT_TYPE_TRACEPOINT, journey.StartXmit: bpf.KernelVtTypeVT_TYPE_TRACEPOINT,
 		journey.Netfilter(true, journey.LocalIn, journey.LastBorder): bpf.KernelVtTypeVT_TYPE_NETFILTER,
 	} {
-		if got := typeOf(hook); got != want {
+		if got := typeOf(hook, ProviderTCX); got != want {
 			t.Errorf("%s: type %d, want %d", hook, got, want)
 		}
 	}

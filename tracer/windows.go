@@ -121,7 +121,7 @@ func (w *windows) rows() []HookSpec {
 		if h.Duty != DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
 			continue
 		}
-		if h.in(t.facts.bridge, t.facts.hostMode) {
+		if h.in(t.facts.bridge, t.facts.hostMode) && h.by(t.devicesBy) {
 			rows = append(rows, h)
 		}
 	}

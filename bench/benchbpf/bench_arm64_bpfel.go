@@ -212,6 +212,7 @@ const (
 	BenchVarCfgShardMask         = "cfg_shard_mask"
 	BenchVarCfgSharedShards      = "cfg_shared_shards"
 	BenchVarCfgSlowNs            = "cfg_slow_ns"
+	BenchVarCfgSwitchable        = "cfg_switchable"
 	BenchVarVtAddresses          = "vt_addresses"
 	BenchVarVtAnyRefused         = "vt_any_refused"
 	BenchVarVtBase               = "vt_base"
@@ -229,6 +230,7 @@ const (
 	BenchVarVtRefusals           = "vt_refusals"
 	BenchVarVtSlots              = "vt_slots"
 	BenchVarVtSockets            = "vt_sockets"
+	BenchVarVtSwitched           = "vt_switched"
 )
 
 // LoadBench returns the embedded CollectionSpec for Bench.
@@ -321,6 +323,7 @@ type BenchVariableSpecs struct {
 	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.VariableSpec `ebpf:"vt_base"`
@@ -338,6 +341,7 @@ type BenchVariableSpecs struct {
 	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
 	VtSlots           *ebpf.VariableSpec `ebpf:"vt_slots"`
 	VtSockets         *ebpf.VariableSpec `ebpf:"vt_sockets"`
+	VtSwitched        *ebpf.VariableSpec `ebpf:"vt_switched"`
 }
 
 // BenchObjects contains all objects after they have been loaded into the kernel.
@@ -409,6 +413,7 @@ type BenchVariables struct {
 	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
 	VtBase            *ebpf.Variable `ebpf:"vt_base"`
@@ -426,6 +431,7 @@ type BenchVariables struct {
 	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`
 	VtSlots           *ebpf.Variable `ebpf:"vt_slots"`
 	VtSockets         *ebpf.Variable `ebpf:"vt_sockets"`
+	VtSwitched        *ebpf.Variable `ebpf:"vt_switched"`
 }
 
 // BenchPrograms contains all programs after they have been loaded into the kernel.

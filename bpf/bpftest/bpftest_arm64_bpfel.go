@@ -206,6 +206,7 @@ const (
 	BpftestVarCfgShardMask      = "cfg_shard_mask"
 	BpftestVarCfgSharedShards   = "cfg_shared_shards"
 	BpftestVarCfgSlowNs         = "cfg_slow_ns"
+	BpftestVarCfgSwitchable     = "cfg_switchable"
 	BpftestVarTestCompleted     = "test_completed"
 	BpftestVarTestCount         = "test_count"
 	BpftestVarTestEvicted       = "test_evicted"
@@ -231,6 +232,7 @@ const (
 	BpftestVarVtRefusals        = "vt_refusals"
 	BpftestVarVtSlots           = "vt_slots"
 	BpftestVarVtSockets         = "vt_sockets"
+	BpftestVarVtSwitched        = "vt_switched"
 )
 
 // LoadBpftest returns the embedded CollectionSpec for Bpftest.
@@ -317,6 +319,7 @@ type BpftestVariableSpecs struct {
 	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
 	TestCompleted     *ebpf.VariableSpec `ebpf:"test_completed"`
 	TestCount         *ebpf.VariableSpec `ebpf:"test_count"`
 	TestEvicted       *ebpf.VariableSpec `ebpf:"test_evicted"`
@@ -342,6 +345,7 @@ type BpftestVariableSpecs struct {
 	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
 	VtSlots           *ebpf.VariableSpec `ebpf:"vt_slots"`
 	VtSockets         *ebpf.VariableSpec `ebpf:"vt_sockets"`
+	VtSwitched        *ebpf.VariableSpec `ebpf:"vt_switched"`
 }
 
 // BpftestObjects contains all objects after they have been loaded into the kernel.
@@ -412,6 +416,7 @@ type BpftestVariables struct {
 	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
 	TestCompleted     *ebpf.Variable `ebpf:"test_completed"`
 	TestCount         *ebpf.Variable `ebpf:"test_count"`
 	TestEvicted       *ebpf.Variable `ebpf:"test_evicted"`
@@ -437,6 +442,7 @@ type BpftestVariables struct {
 	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`
 	VtSlots           *ebpf.Variable `ebpf:"vt_slots"`
 	VtSockets         *ebpf.Variable `ebpf:"vt_sockets"`
+	VtSwitched        *ebpf.Variable `ebpf:"vt_switched"`
 }
 
 // BpftestPrograms contains all programs after they have been loaded into the kernel.
