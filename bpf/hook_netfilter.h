@@ -277,6 +277,14 @@ int vt_local_in(struct bpf_nf_ctx *ctx)
 	return VT_NF_ACCEPT;
 }
 
+/* Right behind vt_border_0 at FORWARD: the zero line of netfilter without a link in targets' namespaces. */
+SEC("netfilter")
+int vt_null_forward(struct bpf_nf_ctx *ctx)
+{
+	vt_null_hop(ctx->skb, vt_nf_hook(0, VT_NF_FORWARD, 0), VT_TYPE_NETFILTER);
+	return VT_NF_ACCEPT;
+}
+
 /* Right behind vt_local_out: the zero line of netfilter. */
 SEC("netfilter")
 int vt_null_netfilter(struct bpf_nf_ctx *ctx)

@@ -140,6 +140,7 @@ func TestSizes(t *testing.T) {
 		"vt_devices":    bpf.Devices * 16,
 		"vt_port_index": bpf.Targets * 4,
 		"vt_addresses":  bpf.Addresses * 24,
+		"vt_switched":   bpf.CPUs,
 		"vt_groups":     bpf.Groups * 16,
 		"vt_proxies":    bpf.Proxies * 16,
 		"vt_ports":      2 * 65536 * 2,

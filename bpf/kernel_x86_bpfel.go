@@ -323,6 +323,7 @@ const (
 	KernelProgVtLoopbackEgress  = "vt_loopback_egress"
 	KernelProgVtLoopbackIngress = "vt_loopback_ingress"
 	KernelProgVtNetifRx         = "vt_netif_rx"
+	KernelProgVtNullForward     = "vt_null_forward"
 	KernelProgVtNullNetfilter   = "vt_null_netfilter"
 	KernelProgVtNullQueue       = "vt_null_queue"
 	KernelProgVtNullReceive     = "vt_null_receive"
@@ -447,6 +448,7 @@ type KernelProgramSpecs struct {
 	VtLoopbackEgress  *ebpf.ProgramSpec `ebpf:"vt_loopback_egress"`
 	VtLoopbackIngress *ebpf.ProgramSpec `ebpf:"vt_loopback_ingress"`
 	VtNetifRx         *ebpf.ProgramSpec `ebpf:"vt_netif_rx"`
+	VtNullForward     *ebpf.ProgramSpec `ebpf:"vt_null_forward"`
 	VtNullNetfilter   *ebpf.ProgramSpec `ebpf:"vt_null_netfilter"`
 	VtNullQueue       *ebpf.ProgramSpec `ebpf:"vt_null_queue"`
 	VtNullReceive     *ebpf.ProgramSpec `ebpf:"vt_null_receive"`
@@ -643,6 +645,7 @@ type KernelPrograms struct {
 	VtLoopbackEgress  *ebpf.Program `ebpf:"vt_loopback_egress"`
 	VtLoopbackIngress *ebpf.Program `ebpf:"vt_loopback_ingress"`
 	VtNetifRx         *ebpf.Program `ebpf:"vt_netif_rx"`
+	VtNullForward     *ebpf.Program `ebpf:"vt_null_forward"`
 	VtNullNetfilter   *ebpf.Program `ebpf:"vt_null_netfilter"`
 	VtNullQueue       *ebpf.Program `ebpf:"vt_null_queue"`
 	VtNullReceive     *ebpf.Program `ebpf:"vt_null_receive"`
@@ -689,6 +692,7 @@ func (p *KernelPrograms) Close() error {
 		p.VtLoopbackEgress,
 		p.VtLoopbackIngress,
 		p.VtNetifRx,
+		p.VtNullForward,
 		p.VtNullNetfilter,
 		p.VtNullQueue,
 		p.VtNullReceive,

@@ -15,6 +15,8 @@ static __always_inline struct vt_device *vt_lookup_device(__u32 netns, __u32 ifi
 
 		if (device->netns == netns && device->ifindex == ifindex)
 			return device;
+		if (device->role == VT_ROLE_NONE)
+			break;
 	}
 	return NULL;
 }
@@ -36,6 +38,8 @@ static __always_inline __u32 vt_lookup_address(__u64 high, __u64 low)
 
 		if (address->low == low && address->high == high)
 			return address->owner;
+		if (!address->low && !address->high) /* never used */
+			break;
 	}
 	return 0;
 }

@@ -10,7 +10,8 @@ const (
 	Groups    = 64
 	Proxies   = 1024
 	Stamps    = 48
-	Probes    = 4 // of Devices and Addresses
+	Probes    = 16 // of Devices and Addresses
+	CPUs      = 1024
 )
 
 // AddressHost marks an address of the host itself in the table of addresses

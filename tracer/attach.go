@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -16,16 +17,29 @@ import (
 // links are what is attached at one place. They are held until closed: a link
 // that nothing references is closed by the garbage collector.
 type links struct {
-	held []link.Link
+	held    []link.Link
+	devices []link.Link // of tcx: each takes milliseconds to go
 }
 
 // close detaches everything, the last attached first, and says what failed.
 func (l *links) close() error {
+	err := errors.Join(closeAll(l.held), closeAll(l.devices))
+	l.held, l.devices = nil, nil
+	return err
+}
+
+// takeDevices leaves those of tcx to the caller.
+func (l *links) takeDevices() []link.Link {
+	taken := l.devices
+	l.devices = nil
+	return taken
+}
+
+func closeAll(all []link.Link) error {
 	var errs []error
-	for i := len(l.held) - 1; i >= 0; i-- {
-		errs = append(errs, l.held[i].Close())
+	for _, l := range slices.Backward(all) {
+		errs = append(errs, l.Close())
 	}
-	l.held = nil
 	return errors.Join(errs...)
 }
 
@@ -66,7 +80,7 @@ func (a attacher) tcx(to *links, h HookSpec, ifindex int) error {
 		if err != nil {
 			return attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "tcx (Linux 6.6)", err)
 		}
-		to.held = append(to.held, l)
+		to.devices = append(to.devices, l)
 		return nil
 	})
 }

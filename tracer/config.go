@@ -12,10 +12,10 @@ import (
 // Config says what to trace. The zero value traces nothing at detail hooks
 // until targets are added.
 type Config struct {
-	Host     *netns.NS     // where the bridge and the uplinks live; nil: the namespace of the caller. Stays the caller's.
-	Version  string        // for snapshots
-	Detail   Detail        // default DetailHooks
-	Capacity int           // most targets at a time; default 8
+	Host     *netns.NS // where the bridge and the uplinks live; nil: the namespace of the caller. Stays the caller's.
+	Version  string    // for snapshots
+	Detail   Detail    // default DetailHooks
+	Capacity int       // most targets at a time; default 8
 	// Devices takes the borders of devices: ProviderTCX or ProviderTracepoint;
 	// "": tcx up to 64 targets, tracepoints from the first target above on.
 	Devices  Provider
@@ -29,6 +29,15 @@ type Config struct {
 	// Controller is the cgroup v1 controller that tells host-mode targets added
 	// later apart; "" is cgroup v2.
 	Controller string
+	// Memory is the most that maps may take in the kernel, in bytes; 0: what they need.
+	Memory uint64
+	// Spare is how many file descriptors to leave to the caller; default 64.
+	Spare int
+	// Progress is told how many of the targets that are being added are attached.
+	Progress func(done, total int)
+	// Skip is told of a target of Open's that cannot be traced, because no packet
+	// can reach it or it has just ended, and that is left out; nil: Open fails.
+	Skip func(spec TargetSpec, err error)
 	// PeerName names a container that is no target by the host's end of its
 	// veth; nil, or "": by that device.
 	PeerName func(port topology.Link) string
@@ -76,6 +85,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Interval <= 0 {
 		c.Interval = time.Second
+	}
+	if c.Spare <= 0 {
+		c.Spare = 64
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -61,9 +61,9 @@ type HookSpec struct {
 	Bridge   bool // needed for targets that have devices of their own
 	HostMode bool // needed for targets that share the host's namespace
 	Duty     Duty
-	By       Provider // borders of devices: only where this provider takes them; "" whoever does
-	Is       string // start, border, end, null hop, ...: what it does to a journey
-	Borders  string // what it lies between, for docs/hops.md
+	By       Provider // only where this provider takes the borders of devices; "": whoever does
+	Is       string   // start, border, end, null hop, ...: what it does to a journey
+	Borders  string   // what it lies between, for docs/hops.md
 }
 
 // Hooks returns THE table of hooks: what is attached, where, when and why. It
@@ -106,6 +106,10 @@ func deviceTP(program string, details []Detail, duty Duty, is, borders string) H
 	return h
 }
 
+// only is for rows that are there only where that provider takes the borders of
+// devices: with a thousand targets there are no null hops in their namespaces.
+func only(by Provider, h HookSpec) HookSpec { h.By = by; return h }
+
 func onDuty(duty Duty, h HookSpec) HookSpec  { h.Duty = duty; return h }
 func ofDetail(d Detail, h HookSpec) HookSpec { h.Details = []Detail{d}; return h }
 func hostModeOnly(h HookSpec) HookSpec       { h.Bridge, h.HostMode = false, true; return h }
@@ -134,7 +138,8 @@ func netfilterHooks() []HookSpec {
 		nf("vt_border_last", ScopeHost, journey.LocalOut, journey.LastBorder, fineDetail(), "border", "LOCAL_OUT and POST_ROUTING"),
 		nf("vt_local_in", ScopeHost, journey.LocalIn, journey.LastBorder, anyDetail(), "end", "LOCAL_IN and the transport layer of the host"),
 		nf("vt_local_in", ScopeTarget, journey.LocalIn, journey.LastBorder, fineDetail(), "end", "LOCAL_IN and the transport layer of the target"),
-		onDuty(DutyWindows, nf("vt_null_netfilter", ScopeTarget, journey.LocalOut, 1, anyDetail(), "null hop of netfilter", "two programs, right behind the start at LOCAL_OUT")),
+		only(ProviderTCX, onDuty(DutyWindows, nf("vt_null_netfilter", ScopeTarget, journey.LocalOut, 1, anyDetail(), "null hop of netfilter", "two programs, right behind the start at LOCAL_OUT"))),
+		only(ProviderTracepoint, onDuty(DutyWindows, nf("vt_null_forward", ScopeHost, journey.Forward, 1, fineDetail(), "null hop of netfilter", "two programs, right behind FORWARD's first border"))),
 		hostModeOnly(onDuty(DutyWindows, nf("vt_null_netfilter", ScopeHost, journey.LocalOut, 1, anyDetail(), "null hop of netfilter", "the same in the host's namespace"))),
 	}
 }

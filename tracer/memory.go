@@ -28,6 +28,7 @@ type memory struct {
 	ports    [2][]uint16           // written by us and by LISTEN events; by protocol: TCP, UDP
 	filter   []uint64              // written by us before attaching
 	groups   []bpf.KernelVtGroup   // written by us
+	switched []uint8               // written by us: CPUs whose device borders tracepoints take
 	open     *uint64               // written by us: since when
 	hists    array[bpf.KernelVtHist]
 	paths    array[bpf.KernelVtPath]
@@ -97,6 +98,7 @@ func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, s
 	m.ports[1] = within[uint16](m.bss, at("vt_ports")+2<<16, 1<<16)
 	m.filter = within[uint64](m.bss, at("vt_filter_ports"), 1<<10)
 	m.groups = within[bpf.KernelVtGroup](m.bss, at("vt_groups"), bpf.Groups)
+	m.switched = within[uint8](m.bss, at("vt_switched"), bpf.CPUs)
 	m.open = &within[uint64](m.bss, at("vt_open"), 1)[0]
 	for _, arrayOf := range []struct {
 		from *ebpf.Map

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cilium/ebpf/link"
+
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/tracer/topology"
 )
@@ -53,6 +55,18 @@ func (n *neighbours) drop(index int) error {
 	delete(n.byIndex, index)
 	delete(n.links, index)
 	return held.close()
+}
+
+// takeDevices leaves what is attached at their ports to the caller.
+func (n *neighbours) takeDevices() []link.Link {
+	if n == nil {
+		return nil
+	}
+	var taken []link.Link
+	for _, held := range n.links {
+		taken = append(taken, held.takeDevices()...)
+	}
+	return taken
 }
 
 // close detaches from all of them.

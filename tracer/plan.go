@@ -90,21 +90,8 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 	if err := t.announceHost(view); err != nil {
 		return err
 	}
-	if err := t.planChains(targets); err != nil {
+	if err := t.attachTargets(targets); err != nil {
 		return err
-	}
-	for _, target := range targets {
-		if target.hostMode {
-			continue // its hooks are the host's
-		}
-		if err := t.attachChains(t.in(target.ns), &target.links, ScopeTarget, target.chains); err != nil {
-			return fmt.Errorf("target %s: %w", target.spec.Name, err)
-		}
-		for _, h := range t.wanted(ScopePort, ScopeDevice, ScopeTarget) {
-			if err := t.attachTarget(h, target); err != nil {
-				return fmt.Errorf("target %s: %w", target.spec.Name, err)
-			}
-		}
 	}
 	if err := t.attachHost(view); err != nil {
 		return err
@@ -123,6 +110,28 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 		}
 	}
 	return t.writeGroups()
+}
+
+// attachTargets attaches what lies in the targets' namespaces and at their devices' other ends.
+func (t *Tracer) attachTargets(targets []*target) error {
+	rows := t.wanted(ScopePort, ScopeDevice, ScopeTarget)
+	for i, target := range targets {
+		if target.hostMode {
+			continue // its hooks are the host's
+		}
+		if err := t.attachChains(t.in(target.ns), &target.links, ScopeTarget, target.chains); err != nil {
+			return fmt.Errorf("target %s: %w", target.spec.Name, err)
+		}
+		for _, h := range rows {
+			if err := t.attachTarget(h, target); err != nil {
+				return fmt.Errorf("target %s: %w", target.spec.Name, err)
+			}
+		}
+		if t.cfg.Progress != nil {
+			t.cfg.Progress(i+1, len(targets))
+		}
+	}
+	return nil
 }
 
 // findSockets makes the connections known that new targets (in host mode) and

@@ -34,14 +34,20 @@ func (t tables) setDevice(netns uint64, ifindex int, target int, role bpf.Kernel
 	}
 	key := netns<<32 | uint64(uint32(ifindex))
 	first := uint32(key * golden >> (64 - 14))
+	var place *bpf.KernelVtDevice
 	for probe := range uint32(bpf.Probes) {
 		device := &t.mem.devices[(first+probe)%bpf.Devices]
-		same := device.Netns == uint32(netns) && device.Ifindex == uint32(ifindex)
-		if device.Netns != 0 && !same {
-			continue
+		if device.Netns == uint32(netns) && device.Ifindex == uint32(ifindex) {
+			place = device
+			break
 		}
-		device.Target, device.Role, device.Ifindex = uint16(target), uint8(role), uint32(ifindex)
-		atomic.StoreUint32(&device.Netns, uint32(netns))
+		if place == nil && device.Netns == 0 {
+			place = device
+		}
+	}
+	if place != nil {
+		place.Target, place.Role, place.Ifindex = uint16(target), uint8(role), uint32(ifindex)
+		atomic.StoreUint32(&place.Netns, uint32(netns))
 		return nil
 	}
 	return &FullError{Table: "devices", Entry: fmt.Sprintf("device %d of namespace %d", ifindex, netns)}
@@ -59,9 +65,34 @@ func (t tables) dropDevices(target int, roles ...bpf.KernelVtRole) {
 		}
 		for _, role := range roles {
 			if device.Role == uint8(role) {
-				atomic.StoreUint32(&device.Netns, 0)
+				t.clearDevice(i)
 			}
 		}
+	}
+}
+
+// dropDevice forgets one device of the host.
+func (t tables) dropDevice(netns uint64, ifindex int) {
+	first := uint32((netns<<32 | uint64(uint32(ifindex))) * golden >> (64 - 14))
+	for probe := range uint32(bpf.Probes) {
+		at := int((first + probe) % bpf.Devices)
+		if device := &t.mem.devices[at]; device.Netns == uint32(netns) && device.Ifindex == uint32(ifindex) {
+			t.clearDevice(at)
+		}
+	}
+}
+
+// clearDevice empties an entry. It goes on leading searches past itself, by its
+// role, unless it was the last of its run: then it, and empty ones before it,
+// end them again.
+func (t tables) clearDevice(at int) {
+	atomic.StoreUint32(&t.mem.devices[at].Netns, 0)
+	for ; t.mem.devices[(at+1)%bpf.Devices].Role == 0; at = (at + bpf.Devices - 1) % bpf.Devices {
+		device := &t.mem.devices[at]
+		if device.Netns != 0 || device.Role == 0 {
+			return
+		}
+		device.Role = uint8(bpf.KernelVtRoleVT_ROLE_NONE)
 	}
 }
 

@@ -45,8 +45,9 @@ func (e *NoWayError) Error() string {
 	return fmt.Sprintf("%s (mode %s) has no device that leads to the host: %s", e.Name, e.Mode, e.Reason)
 }
 
-// newTarget reads how a target is connected; nothing is attached yet.
-func newTarget(host *netns.NS, spec TargetSpec) (*target, error) {
+// newTarget reads how a target is connected to the host, which has been read;
+// nothing is attached yet.
+func newTarget(host *netns.NS, view topology.Namespace, spec TargetSpec) (*target, error) {
 	if spec.Netns == nil {
 		return nil, fmt.Errorf("target %s: no network namespace", spec.Name)
 	}
@@ -55,7 +56,7 @@ func newTarget(host *netns.NS, spec TargetSpec) (*target, error) {
 		return nil, fmt.Errorf("target %s: %w", spec.Name, err)
 	}
 	t := &target{spec: spec, ns: ns, hostMode: ns.Inode() == host.Inode(), devices: map[int]string{}}
-	if t.wiring, err = topology.ReadWiring(host, ns); err != nil {
+	if t.wiring, err = topology.ReadTarget(host, view, ns); err != nil {
 		return nil, closing(ns, fmt.Errorf("target %s: read how it is connected: %w", spec.Name, err))
 	}
 	for _, i := range t.wiring.Interfaces {

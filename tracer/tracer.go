@@ -78,22 +78,18 @@ func Open(ctx context.Context, cfg Config, specs ...TargetSpec) (*Tracer, error)
 func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	object := readObject()
 	defer object() // no goroutine is left behind where a target cannot be traced
-	targets := make([]*target, 0, len(specs))
-	t.targets = make([]*target, t.cfg.Capacity)
-	for _, spec := range specs {
-		target, err := newTarget(t.host, spec)
-		if err != nil {
-			return err
-		}
-		target.number = len(targets)
-		t.targets[target.number] = target // from here on Close closes its namespace
-		targets = append(targets, target)
-	}
 	view, err := topology.Read(t.host)
 	if err != nil {
 		return fmt.Errorf("read the host's devices: %w", err)
 	}
+	targets, err := t.readTargets(view, specs)
+	if err != nil {
+		return err
+	}
 	t.facts = t.find(view, targets)
+	if err := errors.Join(t.planChains(targets), t.checkLimits(targets)); err != nil {
+		return err
+	}
 	if t.kernel, err = load(object(), t.cfg, t.facts); err != nil {
 		return err
 	}
@@ -122,6 +118,26 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	return nil
 }
 
+// readTargets reads how targets are connected, and gives them numbers.
+func (t *Tracer) readTargets(view topology.Namespace, specs []TargetSpec) ([]*target, error) {
+	targets := make([]*target, 0, len(specs))
+	t.targets = make([]*target, t.cfg.Capacity)
+	for _, spec := range specs {
+		target, err := newTarget(t.host, view, spec)
+		if err != nil && t.cfg.Skip != nil {
+			t.cfg.Skip(spec, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		target.number = len(targets)
+		t.targets[target.number] = target // from here on Close closes its namespace
+		targets = append(targets, target)
+	}
+	return targets, nil
+}
+
 // begin lets journeys start and starts the goroutines.
 func (t *Tracer) begin(ctx context.Context) {
 	t.start, t.clock = time.Now(), monotonic()
@@ -134,13 +150,13 @@ func (t *Tracer) begin(ctx context.Context) {
 
 // Add begins to trace one more target.
 func (t *Tracer) Add(spec TargetSpec) error {
-	target, err := newTarget(t.host, spec)
-	if err != nil {
-		return err
-	}
 	view, err := topology.Read(t.host)
 	if err != nil {
-		return closing(target.ns, fmt.Errorf("read the host's devices: %w", err))
+		return fmt.Errorf("read the host's devices: %w", err)
+	}
+	target, err := newTarget(t.host, view, spec)
+	if err != nil {
+		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -160,12 +176,16 @@ func (t *Tracer) Add(spec TargetSpec) error {
 	if target.number < 0 {
 		return closing(target.ns, &FullError{Table: "targets", Entry: spec.Name})
 	}
+	added := []*traced{target}
+	if err := errors.Join(t.planChains(added), t.checkLimits(added)); err != nil {
+		return closing(target.ns, err)
+	}
 	t.targets[target.number] = target
 	target.base = t.account(target)
 	delete(t.seen.waiting, target.number)
-	err = t.attachAll(view, []*traced{target})
+	err = errors.Join(t.switchDevices(), t.attachAll(view, added))
 	if err == nil {
-		err = t.findSockets([]*traced{target})
+		err = t.findSockets(added)
 	}
 	if err != nil {
 		t.targets[target.number] = nil

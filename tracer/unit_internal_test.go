@@ -9,42 +9,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/tracer/journey"
 	"github.com/vethtrace/vethtrace/tracer/netfilter"
 )
 
-// mapBytes is what the maps of a run take in the kernel, in bytes.
-func mapBytes(t *testing.T, targets, cpus int) (total int) {
+// bytesFor is what the maps of a run take in the kernel.
+func bytesFor(t *testing.T, targets, cpus int) int {
 	t.Helper()
 	spec, err := bpf.LoadKernel()
 	if err != nil {
 		t.Fatal(err)
 	}
 	resize(spec, sizesFor(targets, cpus))
-	for _, m := range spec.Maps {
-		value := (int(m.ValueSize) + 7) / 8 * 8
-		switch m.Type {
-		case ebpf.PerCPUArray:
-			total += value * cpus * int(m.MaxEntries)
-		case ebpf.RingBuf:
-			total += int(m.MaxEntries)
-		case ebpf.Hash: // an element has a head of 48 bytes, a bucket 16
-			total += (48 + (int(m.KeySize)+7)/8*8 + value + 16) * int(m.MaxEntries)
-		default:
-			total += value * int(m.MaxEntries)
-		}
-	}
-	return total
+	return int(mapBytes(spec, cpus))
 }
 
 func TestMapMemory(t *testing.T) {
 	for _, c := range []struct{ targets, cpus, mib int }{
 		{1, 2, 24}, {8, 2, 24}, {1000, 1, 128}, {1000, 2, 128}, {1000, 128, 256}, {1000, 512, 256},
 	} {
-		if bytes := mapBytes(t, c.targets, c.cpus); bytes > c.mib<<20 || bytes < 1<<20 {
+		if bytes := bytesFor(t, c.targets, c.cpus); bytes > c.mib<<20 || bytes < 1<<20 {
 			t.Errorf("%d targets on %d CPUs: %.1f MiB, want at most %d", c.targets, c.cpus, float64(bytes)/(1<<20), c.mib)
 		}
 	}

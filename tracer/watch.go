@@ -91,11 +91,13 @@ func (t *Tracer) forgetGone(view topology.Namespace) {
 	for index := range t.uplinks {
 		if view.ByIndex(index) == nil {
 			delete(t.uplinks, index)
+			t.tables.dropDevice(t.host.Inode(), index)
 		}
 	}
 	for index := range t.bridges {
 		if view.ByIndex(index) == nil {
 			delete(t.bridges, index)
+			t.tables.dropDevice(t.host.Inode(), index)
 		}
 	}
 }

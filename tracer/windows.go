@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -113,15 +114,14 @@ func receivedPackets(raw []byte) uint64 {
 	return sum
 }
 
-// rows are those of the table that belong to windows.
-func (w *windows) rows() []HookSpec {
-	t := w.tracer
+// windowed are the rows of the table for these scopes that belong to windows.
+func (t *Tracer) windowed(scopes ...Scope) []HookSpec {
 	var rows []HookSpec
 	for _, h := range Hooks() {
-		if h.Duty != DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
+		if h.Duty != DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) || !h.by(t.devicesBy) {
 			continue
 		}
-		if h.in(t.facts.bridge, t.facts.hostMode) && h.by(t.devicesBy) {
+		if h.in(t.facts.bridge, t.facts.hostMode) && slices.Contains(scopes, h.Scope) {
 			rows = append(rows, h)
 		}
 	}
@@ -138,14 +138,15 @@ func (w *windows) attach() error {
 		return nil
 	}
 	var errs []error
-	for _, h := range w.rows() {
+	host := len(w.host.held) == 0
+	for _, h := range t.windowed(ScopeMachine, ScopeHost, ScopeTarget) {
 		switch h.Scope {
 		case ScopeMachine:
 			if !w.open {
 				errs = append(errs, t.in(t.host).tracepoint(&w.machine, h))
 			}
 		case ScopeHost:
-			if len(w.host.held) == 0 {
+			if host {
 				errs = append(errs, t.in(t.host).netfilter(&w.host, h, priorityOf(h)))
 			}
 		case ScopeTarget:
@@ -154,6 +155,11 @@ func (w *windows) attach() error {
 	}
 	w.open = true
 	return errors.Join(errs...)
+}
+
+// restart detaches, so that the next look attaches what the table then has.
+func (w *windows) restart() error {
+	return errors.Join(w.detach(), w.tcx.detach(time.Now()))
 }
 
 func (w *windows) attachTargets(h HookSpec) []error {

@@ -20,7 +20,10 @@ type Peering struct {
 type Wiring struct {
 	// Same is set when the target is in the host's own namespace (host mode):
 	// its devices are the host's devices.
-	Same       bool
+	Same bool
+	// NetnsID is the host's id for the target's namespace, by which the host's
+	// links name their peers in it (Link.ParentNetnsID); set by reading only.
+	NetnsID    int
 	Interfaces []Interface // in the order of the target's devices, lo included
 }
 

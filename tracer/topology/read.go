@@ -69,6 +69,12 @@ func ReadWiring(host, target Entry) (Wiring, error) {
 	if err != nil {
 		return Wiring{}, fmt.Errorf("of the host: %w", err)
 	}
+	return ReadTarget(host, h, target)
+}
+
+// ReadTarget reads a target's namespace and connects it to the host's, which has
+// been read: among a thousand targets once for all.
+func ReadTarget(host Entry, h Namespace, target Entry) (Wiring, error) {
 	t, err := Read(target)
 	if err != nil {
 		return Wiring{}, fmt.Errorf("of the target: %w", err)
@@ -77,7 +83,9 @@ func ReadWiring(host, target Entry) (Wiring, error) {
 	if err != nil {
 		return Wiring{}, err
 	}
-	return Connect(h, t, ids), nil
+	wiring := Connect(h, t, ids)
+	wiring.NetnsID = ids.TargetInHost
+	return wiring, nil
 }
 
 func readNetnsID(ns Entry, of *os.File) int {

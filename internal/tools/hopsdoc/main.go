@@ -58,7 +58,7 @@ At detail `+"`tables`"+` a netfilter hop carries the table (or table/chain) that
 
 Each row is attached where its scope says, if one of its details was chosen. "windows" rows are attached for 50 ms of
 each second under load and all the time with little traffic. Up to 64 targets borders of devices are taken by tcx;
-with more, two tracepoints of the whole machine take the place of all tcx rows (`+"`decisions/0004-device-borders.md`"+`).
+with more, rows of device tracepoints and vt_null_forward take the place of all tcx rows (`+"`decisions/0004-device-borders.md`"+`).
 
 | program | provider | where | place | details | duty | it is | what it lies between |
 |---|---|---|---|---|---|---|---|
