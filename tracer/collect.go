@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -50,6 +51,7 @@ type series struct {
 	bytes    uint64
 	last     []lastRead // by shard
 	rounds   []Round
+	gained   bool // something since the last round
 }
 
 type lastRead struct {
@@ -70,6 +72,7 @@ func (s *series) read(shard int, h *bpf.KernelVtHist) {
 	if sum == last.sum && first == last.bucket[0] {
 		return // nothing, or only zeros, which bucket 0 would show
 	}
+	s.gained = true
 	for i := range h.Bucket {
 		now := atomic.LoadUint32(&h.Bucket[i])
 		s.total.Counts[i] += uint64(now - last.bucket[i])
@@ -90,6 +93,10 @@ func (s *series) read(shard int, h *bpf.KernelVtHist) {
 const mostRounds = 3600
 
 func (s *series) round(start time.Duration) {
+	if !s.gained {
+		return
+	}
+	s.gained = false
 	gained := s.total.Sub(&s.before)
 	count := gained.Count()
 	if count == 0 {
@@ -142,6 +149,9 @@ func (c *collection) readWaiting(number int) {
 	mem := c.kernel.mem
 	of := c.waiting[number]
 	if of == nil {
+		if !mem.waits(number) {
+			return // most of many targets have nothing yet: a series takes 30 kB
+		}
 		of = &[3]*series{newSeries(mem.shards), newSeries(mem.shards), newSeries(mem.shards)}
 		c.waiting[number] = of
 	}
@@ -227,28 +237,15 @@ func (c *collection) all() []*pathState {
 	return append(slices.Collect(maps.Values(c.paths)), c.retired...)
 }
 
-// of returns the paths of a target, those with the same key as one.
-func (c *collection) of(target *target) []*pathState {
-	var found []*pathState
-	for _, state := range c.paths {
-		if state.target == target {
-			found = append(found, state)
-		}
+// byTarget returns the paths of each target, those with the same key as neighbours.
+func (c *collection) byTarget() map[*target][]*pathState {
+	found := map[*target][]*pathState{}
+	for _, state := range c.all() {
+		found[state.target] = append(found[state.target], state)
 	}
-	for _, state := range c.retired {
-		if state.target == target {
-			found = append(found, state)
-		}
+	for _, states := range found {
+		slices.SortFunc(states, func(a, b *pathState) int { return cmp.Compare(a.key, b.key) })
 	}
-	slices.SortFunc(found, func(a, b *pathState) int {
-		switch {
-		case a.key < b.key:
-			return -1
-		case a.key > b.key:
-			return 1
-		}
-		return 0
-	})
 	return found
 }
 

@@ -122,6 +122,24 @@ func (m *memory) close() error {
 		m.waiting.mem.close(), m.null.mem.close(), m.bss.close())
 }
 
+// waits tells whether anything is in the histograms of what follows the end for a target.
+func (m *memory) waits(number int) bool {
+	for i := number * 3 * m.shards; i < (number+1)*3*m.shards; i++ {
+		hist := m.waiting.at(i)
+		if atomic.LoadUint64(&hist.Sum) != 0 || atomic.LoadUint32(&hist.Bucket[0]) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// clearWaiting forgets what the target that had this number before has waited.
+func (m *memory) clearWaiting(number int) {
+	for i := number * 3 * m.shards; i < (number+1)*3*m.shards; i++ {
+		*m.waiting.at(i) = bpf.KernelVtHist{}
+	}
+}
+
 // setOpen lets journeys start from now on (CLOCK_MONOTONIC); 0: no longer.
 func (m *memory) setOpen(now time.Duration) { atomic.StoreUint64(m.open, uint64(now)) }
 

@@ -35,7 +35,7 @@ func (t *Tracer) switchDevices() error {
 		return nil
 	}
 	t.devicesBy = ProviderTracepoint
-	machine := t.in(t.host)
+	machine := attacher{t.host, t.kernel.programs}
 	for _, h := range t.wanted(ScopeMachine) {
 		if h.By != ProviderTracepoint {
 			continue

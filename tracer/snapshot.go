@@ -43,8 +43,9 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	}
 	inFlight := t.inFlight()
 	null := t.nulls()
+	paths := t.seen.byTarget()
 	for _, target := range t.all() {
-		s.Targets = append(s.Targets, t.targetResult(target, null, drops[target], inFlight[target.number]))
+		s.Targets = append(s.Targets, t.targetResult(target, paths[target], null, drops[target], inFlight[target.number]))
 	}
 	for _, record := range t.seen.records {
 		s.Journeys = append(s.Journeys, t.journey(record)...)
@@ -86,7 +87,7 @@ func (t *Tracer) inFlight() map[int][2]uint64 {
 	return live
 }
 
-func (t *Tracer) targetResult(of *target, null nullLines, drops []Drop, inFlight [2]uint64) Target {
+func (t *Tracer) targetResult(of *target, paths []*pathState, null nullLines, drops []Drop, inFlight [2]uint64) Target {
 	result := Target{
 		Name: of.spec.Name, Aliases: of.spec.Aliases, ID: of.spec.ID, Mode: of.spec.Mode, PID: of.spec.PID,
 		Netns: of.ns.Inode(), Interfaces: of.interfaces, Ports: of.spec.Ports, Drops: drops, Gone: of.gone,
@@ -103,12 +104,16 @@ func (t *Tracer) targetResult(of *target, null nullLines, drops []Drop, inFlight
 		result.Skipped[direction] = account[direction].skips()
 	}
 	naming := t.naming(of)
-	for _, state := range t.seen.of(of) {
+	for _, state := range paths {
 		result.Paths = append(result.Paths, t.path(state, naming, null))
 	}
 	result.Paths = merged(result.Paths)
 	slices.SortStableFunc(result.Paths, func(a, b Path) int { return int(b.Packets) - int(a.Packets) })
-	if waiting := t.seen.waiting[of.number]; waiting != nil && !of.gone {
+	waiting := t.seen.waiting[of.number]
+	if waiting == nil && len(of.spec.Proxies) > 0 {
+		waiting = &[3]*series{{}, {}, {}}
+	}
+	if waiting != nil && !of.gone {
 		result.Waiting = Waiting{Transport: waiting[0].latency(Null{}), Reader: waiting[1].latency(Null{})}
 		if done := result.Accounting[Ingress].Completed; done > 0 {
 			result.Waiting.Share = min(1, float64(waiting[1].total.Count())/float64(done))

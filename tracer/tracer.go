@@ -35,6 +35,7 @@ type Tracer struct {
 	bridges   map[int]bool
 	devicesBy Provider       // takes the borders of devices
 	hostWide  bool           // what the host's namespace and the machine have one of is attached
+	nextLook  int            // the target to look at next, by number
 	hostNames map[int]string // devices of the host, by index
 	chains    *chainPlan     // of the host's namespace
 	foreign   *neighbours
@@ -183,6 +184,7 @@ func (t *Tracer) Add(spec TargetSpec) error {
 	t.targets[target.number] = target
 	target.base = t.account(target)
 	delete(t.seen.waiting, target.number)
+	t.kernel.mem.clearWaiting(target.number)
 	err = errors.Join(t.switchDevices(), t.attachAll(view, added))
 	if err == nil {
 		err = t.findSockets(added)

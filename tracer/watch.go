@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/tracer/topology"
@@ -12,6 +14,11 @@ import (
 // lookPeriod is how often the wiring is looked at beside the kernel's events:
 // addresses and routes, and devices inside a target, change without one here.
 const lookPeriod = 3 * time.Second
+
+// Of more targets, so many are looked at each time, in turns, beside those that
+// the host's own devices show to have got a new one: reading a namespace takes a
+// quarter of a millisecond.
+const lookTargets = 32
 
 // watchHost keeps up with the host until ctx ends: names of devices, containers
 // beside the targets, uplinks that come, networks that a target is connected to.
@@ -31,10 +38,25 @@ func (t *Tracer) watchHost(ctx context.Context) {
 				changes = nil // ctx has ended, or the kernel's events have: the ticker goes on
 				continue
 			}
+			drainChanges(changes)
 		case <-ticker.C:
 		}
 		if err := t.look(); err != nil {
 			t.cfg.Log.Warn("follow the host's devices", "error", err)
+		}
+	}
+}
+
+// drainChanges takes what else has changed: one look sees all of it.
+func drainChanges(changes <-chan topology.Change) {
+	for {
+		select {
+		case _, ok := <-changes:
+			if !ok {
+				return
+			}
+		default:
+			return
 		}
 	}
 }
@@ -47,18 +69,13 @@ func (t *Tracer) look() error {
 	}
 	t.mu.Lock()
 	ports := t.besides(view)
-	var targets []*target
-	for _, target := range t.targets {
-		if target != nil && !target.hostMode {
-			targets = append(targets, target)
-		}
-	}
+	targets := t.due(view)
 	t.mu.Unlock()
 	names := t.peersOf(ports)
 	wirings := make([]topology.Wiring, len(targets))
 	for i, target := range targets {
 		// one that has just ended cannot be read: its removal is under way
-		wirings[i], _ = topology.ReadWiring(t.host, target.ns)
+		wirings[i], _ = topology.ReadTarget(t.host, view, target.ns)
 	}
 
 	t.mu.Lock()
@@ -83,6 +100,43 @@ func (t *Tracer) look() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// due are the targets to look at now; t.mu is held. The next look goes on behind
+// the last of them.
+func (t *Tracer) due(view topology.Namespace) []*target {
+	known := map[int]bool{} // devices of the host that lead to targets
+	byID := map[int]*target{}
+	for _, target := range t.targets {
+		if target == nil || target.hostMode {
+			continue
+		}
+		byID[target.wiring.NetnsID] = target
+		for _, i := range target.wiring.Interfaces {
+			if i.Peer != nil {
+				known[i.Peer.Index] = true
+			}
+		}
+	}
+	due := map[*target]bool{}
+	for _, link := range view.Links {
+		if of := byID[link.ParentNetnsID]; of != nil && !known[link.Index] && link.ParentNetnsID >= 0 {
+			due[of] = true
+		}
+	}
+	turn := 0
+	for range t.targets {
+		target := t.targets[t.nextLook%len(t.targets)]
+		t.nextLook++
+		if target == nil || target.hostMode {
+			continue
+		}
+		due[target] = true
+		if turn++; turn == lookTargets {
+			break
+		}
+	}
+	return slices.Collect(maps.Keys(due))
 }
 
 // forgetGone forgets devices that have gone: their indexes may come back for others.
