@@ -132,6 +132,12 @@ func (s *stage) openSpecs(cfg tracer.Config, specs ...tracer.TargetSpec) {
 	for _, c := range s.world.Containers {
 		s.before[c.Name] = s.count(c.NS)
 	}
+	s.openQuiet(cfg, specs...)
+}
+
+// openQuiet opens the tracer; s.before is set.
+func (s *stage) openQuiet(cfg tracer.Config, specs ...tracer.TargetSpec) {
+	s.t.Helper()
 	cfg.Host = s.world.Host.NS
 	tr, err := tracer.Open(s.ctx, cfg, specs...)
 	s.must(err)

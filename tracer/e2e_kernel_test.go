@@ -113,3 +113,13 @@ func namespaces(t *testing.T) (n int) {
 	}
 	return n
 }
+
+// openFiles counts this process's descriptors.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}

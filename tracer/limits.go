@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/bpf"
+	"github.com/vethtrace/vethtrace/tracer/topology"
 )
 
 // Limit is something that bounds how many targets can be traced.
@@ -56,7 +57,33 @@ func (t *Tracer) checkLimits(targets []*target) error {
 	return t.checkFiles(targets)
 }
 
+// CheckFiles tells, before anything is opened for them, whether so many targets
+// with devices of their own fit into this process's limit of open files: by the
+// table of hooks, for one device each. each is what the caller itself opens per
+// target. It fails with a LimitError.
+func CheckFiles(cfg Config, names []string, each int) error {
+	cfg = cfg.withDefaults()
+	t := &Tracer{cfg: cfg, facts: facts{bridge: true, programs: map[string]bool{}}, chains: &chainPlan{}}
+	t.devicesBy, _ = devicesBy(cfg, len(names))
+	for _, h := range Hooks() {
+		t.facts.programs[h.Program] = true
+	}
+	one := &target{chains: t.chains}
+	one.wiring.Interfaces = []topology.Interface{{Peer: &topology.Link{}}}
+	needs := 1 + each + t.filesOf(one) // its namespace
+	var targets []*target
+	for _, name := range names {
+		targets = append(targets, &target{spec: TargetSpec{Name: name}})
+	}
+	return t.fitFiles(targets, func(*target) int { return needs })
+}
+
 func (t *Tracer) checkFiles(targets []*target) error {
+	return t.fitFiles(targets, t.filesOf)
+}
+
+// fitFiles holds what is open, and what these targets need, against the limit.
+func (t *Tracer) fitFiles(targets []*target, files func(*target) int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("read the limit of open files: %w", err)
@@ -71,7 +98,7 @@ func (t *Tracer) checkFiles(targets []*target) error {
 	}
 	fit := len(targets)
 	for i, target := range targets {
-		if needs += uint64(t.filesOf(target)); needs > limit.Cur && fit == len(targets) {
+		if needs += uint64(files(target)); needs > limit.Cur && fit == len(targets) {
 			fit = i
 		}
 	}

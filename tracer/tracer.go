@@ -121,8 +121,17 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 
 // readTargets reads how targets are connected, and gives them numbers.
 func (t *Tracer) readTargets(view topology.Namespace, specs []TargetSpec) ([]*target, error) {
-	targets := make([]*target, 0, len(specs))
+	var names []string
+	for _, spec := range specs {
+		if spec.Netns != nil && spec.Netns.Inode() != t.host.Inode() {
+			names = append(names, spec.Name)
+		}
+	}
 	t.targets = make([]*target, t.cfg.Capacity)
+	if err := CheckFiles(t.cfg, names, 0); err != nil {
+		return nil, err
+	}
+	targets := make([]*target, 0, len(specs))
 	for _, spec := range specs {
 		target, err := newTarget(t.host, view, spec)
 		if err != nil && t.cfg.Skip != nil {

@@ -23,6 +23,7 @@ const (
 	exitUsage    = 2
 	exitKernel   = 3 // the kernel or the rights do not allow it
 	exitNoTarget = 4
+	exitLimit    = 5 // the targets do not fit into a limit
 )
 
 // usageError says that the command line cannot be understood.
@@ -67,6 +68,7 @@ func statusOf(err error) int {
 		notRunning  *container.NotRunningError
 		ambiguous   *container.AmbiguousError
 		hidden      *container.HiddenError
+		limit       *tracer.LimitError
 	)
 	switch {
 	case errors.As(err, &status):
@@ -76,6 +78,8 @@ func statusOf(err error) int {
 	case errors.As(err, &notFound), errors.As(err, &notRunning), errors.As(err, &ambiguous),
 		errors.Is(err, netns.ErrNotNamespace):
 		return exitNoTarget
+	case errors.As(err, &limit):
+		return exitLimit
 	case errors.As(err, &unsupported), errors.As(err, &hidden), errors.Is(err, fs.ErrPermission):
 		return exitKernel
 	}

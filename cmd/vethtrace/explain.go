@@ -41,6 +41,23 @@ func (e *notNamespaceError) Error() string {
 // Unwrap returns the cause.
 func (e *notNamespaceError) Unwrap() error { return e.err }
 
+// explainLimit adds what to do about targets that do not fit.
+func explainLimit(err error) error {
+	var limit *tracer.LimitError
+	if !errors.As(err, &limit) {
+		return err
+	}
+	how := fmt.Sprintf("raise it (ulimit -n %d, or LimitNOFILE= of the service)", limit.Needs)
+	if limit.Limit == tracer.LimitMemory {
+		how = fmt.Sprintf("allow --memory %dMiB", (limit.Needs+1<<20-1)>>20)
+	}
+	fewer := "name fewer targets"
+	if limit.Fit > 0 {
+		fewer += fmt.Sprintf(", or with --all say --max-targets %d", limit.Fit)
+	}
+	return fmt.Errorf("%w: %s, or %s", err, how, fewer)
+}
+
 // explainWay adds what to do about a target whose device leads to a namespace
 // that is not ours.
 func explainWay(err error) error {

@@ -86,7 +86,8 @@ func (f *found) described() string {
 	return strings.Join(names, ", ")
 }
 
-// addRunning adds all that runs, so that the ready line is true of them.
+// addRunning adds what has begun since the targets were looked for, so that the
+// ready line is true of all that runs.
 func (w *follower) addRunning(ctx context.Context, engine *container.Docker) {
 	all, err := engine.List(ctx)
 	if err != nil {
@@ -94,7 +95,9 @@ func (w *follower) addRunning(ctx context.Context, engine *container.Docker) {
 		return
 	}
 	for _, m := range group(all, w.mapper.host) {
-		w.add(ctx, m)
+		if now, ok := w.live[m.key()]; !ok || now.PID != m.PID {
+			w.started(ctx, m.Container)
+		}
 	}
 }
 

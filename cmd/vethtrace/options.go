@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/vethtrace/vethtrace/tracer"
@@ -137,6 +138,7 @@ type targetOptions struct {
 	peer       string
 	proto      string
 	dockerHost string
+	memoryText string
 }
 
 func (o *targetOptions) register(cmd *cobra.Command) {
@@ -144,6 +146,7 @@ func (o *targetOptions) register(cmd *cobra.Command) {
 	f.StringArrayVar(&o.containers, "container", nil, "trace the container of this `NAME` or id prefix; may be given several times")
 	f.BoolVar(&o.all, "all", false, "trace every running container, and those to come")
 	f.IntVar(&o.maxTargets, "max-targets", defaultMaxTargets, "most targets at a time, with --all: `N`")
+	f.StringVar(&o.memoryText, "memory", "", "most memory for figures in the kernel, a `SIZE` such as 128MiB; targets that do not fit are an error")
 	f.StringSliceVar(&o.pidTexts, "pid", nil, "trace the network namespace of this `PROCESS`, without an engine")
 	f.StringArrayVar(&o.netns, "netns", nil, "trace the network namespace of this `PATH` or name, without an engine")
 	f.StringSliceVar(&o.ports, "port", nil, "only packets from or to this `PORT`; may be given several times")
@@ -190,6 +193,13 @@ func (o *targetOptions) fill(cfg *tracer.Config) error {
 			return usagef("--port %q: want a number from 1 to 65535", text)
 		}
 		cfg.Ports = append(cfg.Ports, uint16(port))
+	}
+	if o.memoryText != "" {
+		bytes, err := units.RAMInBytes(o.memoryText)
+		if err != nil || bytes < 1 {
+			return usagef("--memory %q: want a size such as 128MiB", o.memoryText)
+		}
+		cfg.Memory = uint64(bytes)
 	}
 	cfg.Protocol = o.proto
 	if o.proto != "" && o.proto != "tcp" && o.proto != "udp" && o.proto != "icmp" {

@@ -49,6 +49,34 @@ func newSession(s streams, view *viewOptions, command []string) *session {
 	}
 }
 
+// spareFiles are descriptors that are open for a moment only, or for the run:
+// the engine's socket, the command's pipes. Each target has its namespace and one
+// that tells its end.
+const (
+	spareFiles = 64
+	filesEach  = 2
+)
+
+// progressAfter is when attaching takes long enough to be told about, and how often then.
+const progressAfter = 300 * time.Millisecond
+
+// progress tells on a terminal how far attaching is, in one line that the ready line replaces.
+func (s *session) progress(begin time.Time) func(done, total int) {
+	if _, tty := terminal(s.streams.err); !tty {
+		return nil
+	}
+	last, shown := begin, false
+	return func(done, total int) {
+		if done == total && shown {
+			fmt.Fprint(s.gate, "\r\x1b[K")
+		}
+		if now := time.Now(); done < total && now.Sub(last) >= progressAfter {
+			last, shown = now, true
+			fmt.Fprintf(s.gate, "\rvethtrace: attaching, %d of %d targets\x1b[K", done, total)
+		}
+	}
+}
+
 // trace attaches, shows what is seen until something ends it, and shows the
 // whole at the end.
 func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.TargetSpec, who attendant) (err error) {
@@ -59,6 +87,8 @@ func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.T
 	defer signal.Stop(signals)
 
 	begin := time.Now()
+	cfg.Spare = spareFiles + len(specs)
+	cfg.Progress = s.progress(begin)
 	t, err := tracer.Open(ctx, cfg, specs...)
 	if err != nil {
 		return err

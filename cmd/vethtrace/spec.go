@@ -33,6 +33,18 @@ type mapper struct {
 	host   uint64 // inode of the host's namespace
 	mounts []mount
 	log    *slog.Logger
+	known  []container.Proxy // docker-proxy processes, where they have been looked for once for all
+	looked bool
+}
+
+// withProxies looks for all docker-proxy processes now, for many targets at once.
+func (m mapper) withProxies() (mapper, error) {
+	var err error
+	if m.known, err = container.Proxies(m.host); err != nil {
+		return m, fmt.Errorf("find docker-proxy: %w", err)
+	}
+	m.looked = true
+	return m, nil
 }
 
 // spec describes a target for the tracer. The caller closes its Netns.
@@ -92,16 +104,18 @@ func listeners(c container.Container) ([]tracer.Listener, error) {
 
 // proxies are the docker-proxy processes that serve one of its addresses.
 func (m mapper) proxies(c container.Container) ([]int, error) {
-	all, err := container.Proxies(m.host)
-	if err != nil {
-		return nil, fmt.Errorf("find docker-proxy: %w", err)
+	if !m.looked {
+		var err error
+		if m, err = m.withProxies(); err != nil {
+			return nil, err
+		}
 	}
 	var addrs []netip.Addr
 	for _, network := range c.Networks {
 		addrs = append(addrs, network.IP4, network.IP6)
 	}
 	var pids []int
-	for _, proxy := range all {
+	for _, proxy := range m.known {
 		if slices.Contains(addrs, proxy.ContainerIP) {
 			pids = append(pids, proxy.PID)
 		}

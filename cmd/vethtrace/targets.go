@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer"
@@ -32,12 +33,12 @@ func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, 
 	}
 	defer found.close()
 	found.configure(&cfg)
-	specs, err := found.specs()
+	specs, err := found.specs(cfg)
 	if err != nil {
-		return explainRights(err)
+		return explainRights(explainLimit(err))
 	}
 	err = run.trace(ctx, cfg, specs, found)
-	return explainRights(explainWay(errors.Join(err, closeSpecs(specs))))
+	return explainRights(explainWay(explainLimit(errors.Join(err, closeSpecs(specs)))))
 }
 
 // found is what the command line's targets turned out to be.
@@ -45,7 +46,7 @@ type found struct {
 	engine  *container.Docker // nil when none is needed
 	host    *netns.NS
 	mapper  mapper
-	members []member // to begin with; none under --all, which adds them one by one
+	members []member // to begin with
 	all     bool
 	most    int
 	log     *slog.Logger
@@ -112,12 +113,15 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 		all = append(all, c)
 	}
 	if o.all {
-		// An engine that cannot be asked is told now, not by a follower's message.
-		if _, err := f.engine.Names(ctx); err != nil {
+		var err error
+		if all, err = f.engine.List(ctx); err != nil {
 			return err
 		}
 	}
 	f.members = group(all, f.mapper.host)
+	if f.all && len(f.members) > f.most {
+		f.members = f.members[:f.most] // the follower tells of the others
+	}
 	return nil
 }
 
@@ -133,14 +137,39 @@ func (f *found) configure(cfg *tracer.Config) {
 	cfg.PeerName = newPeers(f.engine, f.host).name
 	if f.all {
 		cfg.Capacity = f.most
+		cfg.Skip = f.skip
 	}
 }
 
+// skip leaves a container out that cannot be traced, under --all.
+func (f *found) skip(spec tracer.TargetSpec, err error) {
+	f.log.Debug("container cannot be traced", "name", spec.Name, "error", err)
+	f.members = slices.DeleteFunc(f.members, func(m member) bool { return m.key() == spec.ID })
+}
+
 // specs describes the members for the tracer; closeSpecs gives them back.
-func (f *found) specs() ([]tracer.TargetSpec, error) {
-	specs := make([]tracer.TargetSpec, 0, len(f.members))
+func (f *found) specs(cfg tracer.Config) ([]tracer.TargetSpec, error) {
+	var names []string
 	for _, m := range f.members {
-		spec, err := f.mapper.spec(m)
+		if m.Netns != f.mapper.host {
+			names = append(names, m.Name)
+		}
+	}
+	cfg.Spare = spareFiles
+	if err := tracer.CheckFiles(cfg, names, filesEach); err != nil {
+		return nil, err
+	}
+	specs := make([]tracer.TargetSpec, 0, len(f.members))
+	mapper, err := f.mapper.withProxies()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range slices.Clone(f.members) {
+		spec, err := mapper.spec(m)
+		if err != nil && f.all { // it has just ended
+			f.skip(tracer.TargetSpec{Name: m.Name, ID: m.ID}, err)
+			continue
+		}
 		if err != nil {
 			return nil, errors.Join(err, closeSpecs(specs))
 		}

@@ -20,7 +20,10 @@ import (
 // another packet.
 func Uplinks(host Namespace, traced ...int) []Link {
 	s := stack{host: host, seen: map[int]bool{}}
-	for _, index := range traced {
+	// a thousand targets name their one bridge a thousand times
+	traced = slices.Clone(traced)
+	slices.Sort(traced)
+	for _, index := range slices.Compact(traced) {
 		s.exclude(index)
 	}
 	for _, r := range host.Routes {

@@ -1,0 +1,248 @@
+package tracer_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+
+	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// scaleTargets are traced at once by TestScale; a bridge has at most 1,023 ports.
+const scaleTargets = 1000
+
+// newCrowd makes a stage with so many containers in all, the first being nginx.
+func newCrowd(t *testing.T, containers int) *stage {
+	t.Helper()
+	s := newStage(t, lab.Config{})
+	begin := time.Now()
+	_, err := s.world.AddCrowd(s.ctx, "c", containers-1)
+	s.must(err)
+	t.Logf("%d containers made in %v", containers, time.Since(begin).Round(time.Millisecond))
+	return s
+}
+
+// specs are all containers as targets.
+func (s *stage) specs() []tracer.TargetSpec {
+	var specs []tracer.TargetSpec
+	for _, c := range s.world.Containers {
+		specs = append(specs, spec(c))
+	}
+	return specs
+}
+
+// A thousand containers on one bridge: everything fits, is quick, and is exact.
+func TestScale(t *testing.T) {
+	s := newCrowd(t, scaleTargets)
+	talkers := []*lab.Container{s.world.Container("c10"), s.world.Container("c500"), s.world.Container("c900")}
+	for _, c := range talkers {
+		s.calm(c.Node)
+		s.echoServer(c.Node, int(lab.PortEcho))
+	}
+	s.echoServer(s.world.Host, 9)
+	held0 := held(t)
+	var told []int
+	s.settle()
+	s.before = map[string]counters{}
+	for _, c := range s.world.Containers {
+		s.before[c.Name] = s.count(c.NS)
+	}
+	lock := watchRTNL(t)
+	time.Sleep(time.Second)
+	idle := lock()
+	lock = watchRTNL(t)
+	begin := time.Now()
+	cfg := tracer.Config{Progress: func(done, total int) {
+		if total != scaleTargets {
+			t.Errorf("progress: %d of %d", done, total)
+		}
+		told = append(told, done)
+	}}
+	s.openQuiet(cfg, s.specs()...)
+	attach := time.Since(begin)
+	t.Logf("attached in %v, others waited for RTNL at most %v (%v idle)", attach.Round(time.Millisecond), lock().Round(10*time.Microsecond), idle.Round(10*time.Microsecond))
+	if attach > 20*time.Second {
+		t.Errorf("attached in %v", attach)
+	}
+	if len(told) != scaleTargets || told[scaleTargets-1] != scaleTargets || !slices.IsSorted(told) {
+		t.Errorf("progress was told %d times", len(told))
+	}
+	if links := len(held(t).Links) - len(held0.Links); links > 4*scaleTargets+60 {
+		t.Errorf("%d links for %d targets: more than four each and some for the host", links, scaleTargets)
+	}
+
+	s.exact(s.world.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 20, lab.LoadConfig{KeepAlive: true}))
+	s.udp(s.world.Host, talkers[1].IP4, lab.PortEcho, 30)
+	s.udp(talkers[0].Node, talkers[2].IP4, lab.PortEcho, 40)
+	s.udp(talkers[2].Node, gateway, 9, 50)
+	s.settle()
+	lock = watchRTNL(t)
+	begin = time.Now()
+	s.must(s.tracer.Stop())
+	stopped := time.Since(begin)
+	t.Logf("stopped in %v, others waited for RTNL at most %v", stopped.Round(time.Millisecond), lock().Round(10*time.Microsecond))
+	snapshot := s.stop()
+	hops := ways(tracer.DetailHooks)
+	for _, w := range []want{
+		{target: "nginx", direction: tracer.Ingress, protocol: "tcp", peer: "uplink", hops: hops["in uplink"]},
+		{target: "nginx", direction: tracer.Egress, protocol: "tcp", peer: "uplink", hops: hops["out uplink"]},
+		{target: "c500", direction: tracer.Ingress, protocol: "udp", peer: "host", hops: hops["in host"], packets: 29},
+		{target: "c500", direction: tracer.Egress, protocol: "udp", peer: "host", hops: hops["out host"], packets: 30},
+		{target: "c10", direction: tracer.Egress, protocol: "udp", peer: "container:c900", hops: hops["container"], packets: 39},
+		{target: "c900", direction: tracer.Ingress, protocol: "udp", peer: "container:c10", hops: hops["container"], packets: 39},
+		{target: "c900", direction: tracer.Egress, protocol: "udp", peer: "host", hops: hops["out host"], packets: 49},
+	} {
+		expect(t, snapshot, w)
+	}
+	if null := snapshot.Observer.StampNs; null["device"] == 0 || null["tcx"] != 0 {
+		t.Errorf("devices by tracepoints have a zero line of their own: %v", null)
+	}
+}
+
+// watchRTNL changes a device in a namespace of its own over and over, as
+// somebody's `ip link set` would, until the returned function is called: it
+// tells the longest that one change took.
+func watchRTNL(t *testing.T) func() time.Duration {
+	t.Helper()
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, longest := make(chan struct{}), make(chan time.Duration, 1)
+	go func() {
+		var most time.Duration
+		err := ns.Do(func() error {
+			lo, err := netlink.LinkByName("lo")
+			for turn := 0; err == nil; turn++ {
+				select {
+				case <-stop:
+					return nil
+				case <-time.After(time.Millisecond):
+				}
+				begin := time.Now()
+				err = netlink.LinkSetAlias(lo, fmt.Sprint("turn ", turn)) // under RTNL, and nothing else
+				most = max(most, time.Since(begin))
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("change a device: %v", err)
+		}
+		longest <- most
+	}()
+	return func() time.Duration {
+		close(stop)
+		most := <-longest
+		_ = ns.Close()
+		return most
+	}
+}
+
+// One target more than tcx is good for, while packets move: tracepoints take
+// over, no packet is seen twice or missed, and it stays so when targets go.
+func TestSwitchOfProvider(t *testing.T) {
+	for _, detail := range []tracer.Detail{tracer.DetailDevices, tracer.DetailHooks} {
+		t.Run(string(detail), func(t *testing.T) { switchOfProvider(t, detail) })
+	}
+}
+
+func switchOfProvider(t *testing.T, detail tracer.Detail) {
+	const most = 64
+	s := newCrowd(t, most+2)
+	specs := s.specs()
+	from, to := s.world.Container("c10"), s.world.Container("c20")
+	s.calm(from.Node, to.Node)
+	s.echoServer(to.Node, int(lab.PortEcho))
+	s.udp(from.Node, to.IP4, lab.PortEcho, 1) // neighbours are known
+	s.openSpecs(tracer.Config{Detail: detail, Capacity: most + 2}, specs[:most]...)
+	var load sync.WaitGroup
+	stop := make(chan struct{})
+	for _, way := range []struct {
+		from *lab.Node
+		to   *lab.Container
+		port uint16
+	}{{from.Node, to, lab.PortEcho}, {s.world.Host, s.world.Container("nginx"), lab.PortEcho}, {s.world.Client, nil, 8080}} {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var result lab.Result
+				var err error
+				if way.to == nil {
+					result, err = way.from.HTTP(s.ctx, "http://198.51.100.1:8080/", 50, lab.LoadConfig{KeepAlive: true})
+				} else {
+					result, err = way.from.UDPEcho(s.ctx, netip.AddrPortFrom(way.to.IP4, way.port), 200, 32)
+				}
+				if err != nil || result.Errors > 0 {
+					t.Errorf("load: %+v %v", result.Last, err)
+					return
+				}
+			}
+		})
+	}
+	completed := func() uint64 { return targetOf(t, s.snapshot(), "c20").Accounting[tracer.Ingress].Completed }
+	more := func(what string) {
+		t.Helper()
+		before := completed()
+		s.await(what, func() bool { return completed() > before+1000 })
+	}
+	more("traffic by tcx")
+	if s.snapshot().Observer.StampNs["device"] != 0 {
+		t.Error("tracepoints before the switch")
+	}
+	for _, spec := range specs[most:] {
+		s.before[spec.Name] = s.count(spec.Netns)
+		s.must(s.tracer.Add(spec))
+		more("traffic after the switch")
+	}
+	s.await("tcx has gone", func() bool { return s.tcxPrograms(to.NS) == 0 })
+	s.must(s.tracer.Remove("c65"))
+	s.must(s.tracer.Remove("c64"))
+	more("traffic with fewer targets again")
+	s.await("a zero line of the new hooks", func() bool { return s.snapshot().Observer.StampNs["device"] != 0 })
+	close(stop)
+	load.Wait()
+	delete(s.before, "c64")
+	snapshot := s.stop()
+	if notes := strings.Join(snapshot.Notes, "\n"); !strings.Contains(notes, "more than 64 targets") {
+		t.Errorf("notes: %s", notes)
+	}
+	for _, path := range targetOf(t, snapshot, "c20").Paths {
+		if path.Protocol == "udp" && hopNames(path) != ways(detail)["container"] {
+			t.Errorf("another way than before the switch: %s", describePath(path))
+		}
+	}
+}
+
+// tcxPrograms counts what is attached by tcx to eth0 of a namespace.
+func (s *stage) tcxPrograms(ns *netns.NS) (n int) {
+	s.t.Helper()
+	s.must(ns.Do(func() error {
+		eth0, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		for _, attach := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
+			result, err := link.QueryPrograms(link.QueryOptions{Target: eth0.Attrs().Index, Attach: attach})
+			if err != nil {
+				return err
+			}
+			n += len(result.Programs)
+		}
+		return nil
+	}))
+	return n
+}
