@@ -13,6 +13,7 @@ PKG           ?= ./...
 TEST_FLAGS    ?=
 TEST_TIMEOUT  ?= 12m
 BENCH_FLAGS   ?=
+SCALE_FLAGS   ?=
 CLANG_VERSION := 19.1.7
 C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h)
 
@@ -54,6 +55,11 @@ race: ## run the tests that need no kernel under the race detector (needs cgo, g
 bench: ## measure what tracing costs, against untraced and A/A (root, a quiet machine); BENCH_FLAGS=-quick for a trial
 	@deploy/setup/demo.sh
 	$(GO) run ./bench -version '$(VERSION)' $(BENCH_FLAGS)
+
+.PHONY: scale
+scale: build ## measure 1 to 1,000 targets: time, locks, memory, CPU, cost (root, a quiet machine); SCALE_FLAGS=-counts=1,10 for a trial
+	$(GO) run ./bench/scale -vethtrace $(BIN)/vethtrace -version '$(VERSION)' $(SCALE_FLAGS)
+	@$(MAKE) --no-print-directory docs
 
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and clang-format, all pinned

@@ -77,6 +77,11 @@ func (b bench) world(ctx context.Context, count int, last bool, r *result) (row 
 	if err != nil {
 		return row, err
 	}
+	held, err := b.hold(w.Containers)
+	if err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, held.end()) }()
 	time.Sleep(time.Second) // the kernel is done with the former world, and with making this one
 	row.Targets = count
 	for _, part := range []func(*lab.World, *lab.Container, *rowT) error{b.attachDetach, b.kill, b.cpu} {

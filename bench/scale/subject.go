@@ -40,7 +40,7 @@ const startTimeout = 100 * time.Second
 func start(program string, thread *netns.Thread, host *lab.Node, targets []*lab.Container, more ...string) (*subject, error) {
 	args := append([]string{"--log-level", "error"}, more...)
 	for _, c := range targets {
-		args = append(args, "--netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), c.NS.FD()))
+		args = append(args, "--pid", strconv.Itoa(c.PID))
 	}
 	s := &subject{cmd: exec.Command(program, args...), ended: make(chan error, 1)}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
