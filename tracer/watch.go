@@ -15,6 +15,10 @@ import (
 // addresses and routes, and devices inside a target, change without one here.
 const lookPeriod = 3 * time.Second
 
+// calmFactor is how many times as long as a look took is waited before the next
+// one: with a thousand targets there is always something.
+const calmFactor = 80
+
 // Of more targets, so many are looked at each time, in turns, beside those that
 // the host's own devices show to have got a new one: reading a namespace takes a
 // quarter of a millisecond.
@@ -41,8 +45,12 @@ func (t *Tracer) watchHost(ctx context.Context) {
 			drainChanges(changes)
 		case <-ticker.C:
 		}
+		begin := time.Now()
 		if err := t.look(); err != nil {
 			t.cfg.Log.Warn("follow the host's devices", "error", err)
+		}
+		if !sleep(ctx, calmFactor*time.Since(begin)) {
+			return
 		}
 	}
 }

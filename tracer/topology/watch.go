@@ -18,6 +18,10 @@ import (
 // one `docker run` makes a dozen of them within a few milliseconds.
 const settle = 20 * time.Millisecond
 
+// calmFactor is how many times as long as reading the links took is waited
+// before they are read again: among a thousand devices something changes often.
+const calmFactor = 50
+
 // ChangeKind tells what happened to a link.
 type ChangeKind uint8
 
@@ -141,6 +145,7 @@ func (w *watcher) listen() {
 func (w *watcher) run(ctx context.Context) {
 	defer close(w.out)
 	defer w.close()
+	var took time.Duration
 	for {
 		select {
 		case <-ctx.Done():
@@ -153,9 +158,11 @@ func (w *watcher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(settle):
+		case <-time.After(max(settle, calmFactor*took)):
 		}
+		begin := time.Now()
 		now, err := w.read()
+		took = time.Since(begin)
 		if err != nil {
 			w.send(ctx, Change{Err: fmt.Errorf("watch links: %w", err)})
 			return
