@@ -29,7 +29,9 @@ var points = []journey.Point{ //nolint:gochecknoglobals // the kernel's list of 
 }
 
 // planChains reads the chains of the host and of new targets, at detail tables.
-func (t *Tracer) planChains(targets []*target) error {
+// With more targets than tcx is good for, in all, their own chains are not told
+// apart: a namespace then has the four links that it needs, and no more.
+func (t *Tracer) planChains(targets []*target, all int) error {
 	var err error
 	if t.chains == nil {
 		if t.chains, err = t.readChains(t.host); err != nil {
@@ -37,6 +39,10 @@ func (t *Tracer) planChains(targets []*target) error {
 		}
 	}
 	for _, target := range targets {
+		if all > mostTCX {
+			target.chains = &chainPlan{}
+			continue
+		}
 		if target.chains, err = t.readChains(target.ns); err != nil {
 			return fmt.Errorf("target %s: read its netfilter chains: %w", target.spec.Name, err)
 		}

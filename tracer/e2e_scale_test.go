@@ -44,7 +44,9 @@ func (s *stage) specs() []tracer.TargetSpec {
 // A thousand containers on one bridge: everything fits, is quick, and is exact.
 func TestScale(t *testing.T) {
 	s := newCrowd(t, scaleTargets)
-	talkers := []*lab.Container{s.world.Container("c10"), s.world.Container("c500"), s.world.Container("c900")}
+	talkers := []*lab.Container{
+		s.world.Container("c10"), s.world.Container("c500"), s.world.Container("c900"), s.world.Container("c901"),
+	}
 	for _, c := range talkers {
 		s.calm(c.Node)
 		s.echoServer(c.Node, int(lab.PortEcho))
@@ -70,7 +72,8 @@ func TestScale(t *testing.T) {
 	}}
 	s.openQuiet(cfg, s.specs()...)
 	attach := time.Since(begin)
-	t.Logf("attached in %v, others waited for RTNL at most %v (%v idle)", attach.Round(time.Millisecond), lock().Round(10*time.Microsecond), idle.Round(10*time.Microsecond))
+	t.Logf("attached in %v", attach.Round(time.Millisecond))
+	fewLong(t, "attaching", lock(), idle)
 	if attach > 20*time.Second {
 		t.Errorf("attached in %v", attach)
 	}
@@ -85,12 +88,20 @@ func TestScale(t *testing.T) {
 	s.udp(s.world.Host, talkers[1].IP4, lab.PortEcho, 30)
 	s.udp(talkers[0].Node, talkers[2].IP4, lab.PortEcho, 40)
 	s.udp(talkers[2].Node, gateway, 9, 50)
+	// on a busy machine null hops are there for a twentieth of the time
+	s.await("a zero line of device hooks", func() bool {
+		s.udp(s.world.Host, talkers[3].IP4, lab.PortEcho, 200)
+		s.udp(talkers[3].Node, talkers[2].IP4, lab.PortEcho, 200)
+		null := s.snapshot().Observer.StampNs
+		return null["device"] != 0 && null["netfilter"] != 0
+	})
 	s.settle()
 	lock = watchRTNL(t)
 	begin = time.Now()
 	s.must(s.tracer.Stop())
 	stopped := time.Since(begin)
-	t.Logf("stopped in %v, others waited for RTNL at most %v", stopped.Round(time.Millisecond), lock().Round(10*time.Microsecond))
+	t.Logf("stopped in %v", stopped.Round(time.Millisecond))
+	fewLong(t, "detaching", lock(), idle)
 	snapshot := s.stop()
 	hops := ways(tracer.DetailHooks)
 	for _, w := range []want{
@@ -104,23 +115,40 @@ func TestScale(t *testing.T) {
 	} {
 		expect(t, snapshot, w)
 	}
-	if null := snapshot.Observer.StampNs; null["device"] == 0 || null["tcx"] != 0 {
-		t.Errorf("devices by tracepoints have a zero line of their own: %v", null)
+	if null := snapshot.Observer.StampNs; null["tcx"] != 0 {
+		t.Errorf("tcx at a thousand targets: %v", null)
+	}
+}
+
+// fewLong holds that hardly anybody waited for RTNL more than 20 ms longer than
+// without us. What the machine's other work does to single waits is not ours;
+// "make scale" measures on a quiet one.
+func fewLong(t *testing.T, doing string, waits, idle []time.Duration) {
+	t.Helper()
+	limit, long := 20*time.Millisecond+slices.Max(idle), 0
+	for _, wait := range waits {
+		if wait > limit {
+			long++
+		}
+	}
+	t.Logf("%s: %d changes of a device took at most %v (%v idle)", doing, len(waits), slices.Max(waits), slices.Max(idle))
+	if long > 1+len(waits)/100 {
+		t.Errorf("%s: %d of %d changes of a device took longer than %v", doing, long, len(waits), limit)
 	}
 }
 
 // watchRTNL changes a device in a namespace of its own over and over, as
 // somebody's `ip link set` would, until the returned function is called: it
-// tells the longest that one change took.
-func watchRTNL(t *testing.T) func() time.Duration {
+// tells how long each change took.
+func watchRTNL(t *testing.T) func() []time.Duration {
 	t.Helper()
 	ns, err := netns.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop, longest := make(chan struct{}), make(chan time.Duration, 1)
+	stop, waits := make(chan struct{}), make(chan []time.Duration, 1)
 	go func() {
-		var most time.Duration
+		var all []time.Duration
 		err := ns.Do(func() error {
 			lo, err := netlink.LinkByName("lo")
 			for turn := 0; err == nil; turn++ {
@@ -131,20 +159,20 @@ func watchRTNL(t *testing.T) func() time.Duration {
 				}
 				begin := time.Now()
 				err = netlink.LinkSetAlias(lo, fmt.Sprint("turn ", turn)) // under RTNL, and nothing else
-				most = max(most, time.Since(begin))
+				all = append(all, time.Since(begin))
 			}
 			return err
 		})
 		if err != nil {
 			t.Errorf("change a device: %v", err)
 		}
-		longest <- most
+		waits <- all
 	}()
-	return func() time.Duration {
+	return func() []time.Duration {
 		close(stop)
-		most := <-longest
+		all := <-waits
 		_ = ns.Close()
-		return most
+		return all
 	}
 }
 

@@ -88,7 +88,7 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 		return err
 	}
 	t.facts = t.find(view, targets)
-	if err := errors.Join(t.planChains(targets), t.checkLimits(targets)); err != nil {
+	if err := errors.Join(t.planChains(targets, t.ownDevices()), t.checkLimits(targets)); err != nil {
 		return err
 	}
 	if t.kernel, err = load(object(), t.cfg, t.facts); err != nil {
@@ -187,7 +187,7 @@ func (t *Tracer) Add(spec TargetSpec) error {
 		return closing(target.ns, &FullError{Table: "targets", Entry: spec.Name})
 	}
 	added := []*traced{target}
-	if err := errors.Join(t.planChains(added), t.checkLimits(added)); err != nil {
+	if err := errors.Join(t.planChains(added, t.ownDevices()+1), t.checkLimits(added)); err != nil {
 		return closing(target.ns, err)
 	}
 	t.targets[target.number] = target
