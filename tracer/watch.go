@@ -17,7 +17,7 @@ const lookPeriod = 3 * time.Second
 
 // calmFactor is how many times as long as a look took is waited before the next
 // one: with a thousand targets there is always something.
-const calmFactor = 80
+const calmFactor = 120
 
 // Of more targets, so many are looked at each time, in turns, beside those that
 // the host's own devices show to have got a new one: reading a namespace takes a

@@ -20,7 +20,7 @@ const settle = 20 * time.Millisecond
 
 // calmFactor is how many times as long as reading the links took is waited
 // before they are read again: among a thousand devices something changes often.
-const calmFactor = 50
+const calmFactor = 100
 
 // ChangeKind tells what happened to a link.
 type ChangeKind uint8
