@@ -27,20 +27,20 @@ type collection struct {
 
 // pathState is a path of the kernel's table and its histograms: the whole, then each hop.
 type pathState struct {
-	key      uint64
-	id       string
-	target   *target
-	peer     uint16
+	key    uint64
+	id     string
+	target *target
+	peer   uint16
 	// Once the path is retired: the peer's number may be another's.
 	peerName    string
 	peerDevices map[int]string
-	egress   bool
-	protocol uint8
-	flags    uint8
-	hooks    []journey.Hook
-	ifindex  []int
-	blocks   []uint32
-	series   []*series
+	egress      bool
+	protocol    uint8
+	flags       uint8
+	hooks       []journey.Hook
+	ifindex     []int
+	blocks      []uint32
+	series      []*series
 }
 
 // series is one histogram through time.

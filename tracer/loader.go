@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -154,6 +155,8 @@ func (l *loader) close() error {
 // start it does not matter in which order they are done.
 type schedule struct {
 	byProgram map[string][]func(*ebpf.Program) error
+	all, done int
+	told      func(done, all int) // of each attachment that is done; nil: nobody wants to know
 }
 
 func newSchedule() *schedule {
@@ -162,17 +165,40 @@ func newSchedule() *schedule {
 
 func (s *schedule) add(program string, attach func(*ebpf.Program) error) {
 	s.byProgram[program] = append(s.byProgram[program], attach)
+	s.all++
 }
 
-// run attaches each program as soon as it is loaded.
+// run attaches each program as soon as it is loaded, null programs last: of two
+// tracepoint programs, or two of tcx, the one that was attached first runs first.
 func (s *schedule) run(k *kernel) error {
-	return k.loader.each(func(name string, program *ebpf.Program) error {
+	var null []string
+	err := k.loader.each(func(name string, program *ebpf.Program) error {
 		k.programs[name] = program
-		for _, attach := range s.byProgram[name] {
-			if err := attach(program); err != nil {
-				return err
-			}
+		if strings.HasPrefix(name, nullPrefix) {
+			null = append(null, name)
+			return nil
 		}
-		return nil
+		return s.attach(name, program)
 	})
+	for _, name := range null {
+		if err == nil {
+			err = s.attach(name, k.programs[name])
+		}
+	}
+	return err
+}
+
+// nullPrefix begins the names of null programs.
+const nullPrefix = "vt_null_"
+
+func (s *schedule) attach(name string, program *ebpf.Program) error {
+	for _, attach := range s.byProgram[name] {
+		if err := attach(program); err != nil {
+			return err
+		}
+		if s.done++; s.told != nil {
+			s.told(s.done, s.all)
+		}
+	}
+	return nil
 }

@@ -127,7 +127,7 @@ func (t *Tracer) attachTargets(targets []*target) error {
 				return fmt.Errorf("target %s: %w", target.spec.Name, err)
 			}
 		}
-		if t.cfg.Progress != nil {
+		if t.cfg.Progress != nil && t.later == nil {
 			t.cfg.Progress(i+1, len(targets))
 		}
 	}

@@ -35,7 +35,7 @@ func (t *Tracer) switchDevices() error {
 		return nil
 	}
 	t.devicesBy = ProviderTracepoint
-	machine := attacher{t.host, t.kernel.programs}
+	machine := t.in(t.host)
 	for _, h := range t.wanted(ScopeMachine) {
 		if h.By != ProviderTracepoint {
 			continue

@@ -98,6 +98,7 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	t.seen = newCollection(t.kernel)
 	t.windows = newWindows(t)
 	t.later = newSchedule()
+	t.later.told = t.progress(len(targets))
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}
@@ -117,6 +118,20 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	}
 	t.begin(ctx)
 	return nil
+}
+
+// progress turns attachments that are done into targets, for those who look on.
+func (t *Tracer) progress(targets int) func(done, all int) {
+	if t.cfg.Progress == nil {
+		return nil
+	}
+	last := 0
+	return func(done, all int) {
+		if now := targets * done / all; now > last {
+			last = now
+			t.cfg.Progress(now, targets)
+		}
+	}
 }
 
 // readTargets reads how targets are connected, and gives them numbers.
