@@ -52,37 +52,7 @@ func TestScale(t *testing.T) {
 		s.echoServer(c.Node, int(lab.PortEcho))
 	}
 	s.echoServer(s.world.Host, 9)
-	held0 := held(t)
-	var told []int
-	s.settle()
-	s.before = map[string]counters{}
-	for _, c := range s.world.Containers {
-		s.before[c.Name] = s.count(c.NS)
-	}
-	lock := watchRTNL(t)
-	time.Sleep(time.Second)
-	idle := lock()
-	lock = watchRTNL(t)
-	begin := time.Now()
-	cfg := tracer.Config{Progress: func(done, total int) {
-		if total != scaleTargets {
-			t.Errorf("progress: %d of %d", done, total)
-		}
-		told = append(told, done)
-	}}
-	s.openQuiet(cfg, s.specs()...)
-	attach := time.Since(begin)
-	t.Logf("attached in %v", attach.Round(time.Millisecond))
-	fewLong(t, "attaching", lock(), idle)
-	if attach > 20*time.Second {
-		t.Errorf("attached in %v", attach)
-	}
-	if len(told) != scaleTargets || told[scaleTargets-1] != scaleTargets || !slices.IsSorted(told) {
-		t.Errorf("progress was told %d times", len(told))
-	}
-	if links := len(held(t).Links) - len(held0.Links); links > 4*scaleTargets+60 {
-		t.Errorf("%d links for %d targets: more than four each and some for the host", links, scaleTargets)
-	}
+	idle := s.openMany()
 
 	s.exact(s.world.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 20, lab.LoadConfig{KeepAlive: true}))
 	s.udp(s.world.Host, talkers[1].IP4, lab.PortEcho, 30)
@@ -96,8 +66,8 @@ func TestScale(t *testing.T) {
 		return null["device"] != 0 && null["netfilter"] != 0
 	})
 	s.settle()
-	lock = watchRTNL(t)
-	begin = time.Now()
+	lock := watchRTNL(t)
+	begin := time.Now()
 	s.must(s.tracer.Stop())
 	stopped := time.Since(begin)
 	t.Logf("stopped in %v", stopped.Round(time.Millisecond))
@@ -118,6 +88,44 @@ func TestScale(t *testing.T) {
 	if null := snapshot.Observer.StampNs; null["tcx"] != 0 {
 		t.Errorf("tcx at a thousand targets: %v", null)
 	}
+}
+
+// openMany traces all containers, and holds what attaching to so many may take.
+// It returns how long others wait for RTNL without us.
+func (s *stage) openMany() (idle []time.Duration) {
+	s.t.Helper()
+	held0 := held(s.t)
+	var told []int
+	s.settle()
+	s.before = map[string]counters{}
+	for _, c := range s.world.Containers {
+		s.before[c.Name] = s.count(c.NS)
+	}
+	lock := watchRTNL(s.t)
+	time.Sleep(time.Second)
+	idle = lock()
+	lock = watchRTNL(s.t)
+	begin := time.Now()
+	cfg := tracer.Config{Progress: func(done, total int) {
+		if total != scaleTargets {
+			s.t.Errorf("progress: %d of %d", done, total)
+		}
+		told = append(told, done)
+	}}
+	s.openQuiet(cfg, s.specs()...)
+	attach := time.Since(begin)
+	s.t.Logf("attached in %v", attach.Round(time.Millisecond))
+	fewLong(s.t, "attaching", lock(), idle)
+	if attach > 20*time.Second {
+		s.t.Errorf("attached in %v", attach)
+	}
+	if len(told) != scaleTargets || told[scaleTargets-1] != scaleTargets || !slices.IsSorted(told) {
+		s.t.Errorf("progress was told %d times", len(told))
+	}
+	if links := len(held(s.t).Links) - len(held0.Links); links > 4*scaleTargets+60 {
+		s.t.Errorf("%d links for %d targets: more than four each and some for the host", links, scaleTargets)
+	}
+	return idle
 }
 
 // fewLong holds that hardly anybody waited for RTNL more than 20 ms longer than
@@ -193,34 +201,7 @@ func switchOfProvider(t *testing.T, detail tracer.Detail) {
 	s.echoServer(to.Node, int(lab.PortEcho))
 	s.udp(from.Node, to.IP4, lab.PortEcho, 1) // neighbours are known
 	s.openSpecs(tracer.Config{Detail: detail, Capacity: most + 2}, specs[:most]...)
-	var load sync.WaitGroup
-	stop := make(chan struct{})
-	for _, way := range []struct {
-		from *lab.Node
-		to   *lab.Container
-		port uint16
-	}{{from.Node, to, lab.PortEcho}, {s.world.Host, s.world.Container("nginx"), lab.PortEcho}, {s.world.Client, nil, 8080}} {
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				var result lab.Result
-				var err error
-				if way.to == nil {
-					result, err = way.from.HTTP(s.ctx, "http://198.51.100.1:8080/", 50, lab.LoadConfig{KeepAlive: true})
-				} else {
-					result, err = way.from.UDPEcho(s.ctx, netip.AddrPortFrom(way.to.IP4, way.port), 200, 32)
-				}
-				if err != nil || result.Errors > 0 {
-					t.Errorf("load: %+v %v", result.Last, err)
-					return
-				}
-			}
-		})
-	}
+	stop := s.keepTalking(from.Node, to)
 	completed := func() uint64 { return targetOf(t, s.snapshot(), "c20").Accounting[tracer.Ingress].Completed }
 	more := func(what string) {
 		t.Helper()
@@ -241,8 +222,7 @@ func switchOfProvider(t *testing.T, detail tracer.Detail) {
 	s.must(s.tracer.Remove("c64"))
 	more("traffic with fewer targets again")
 	s.await("a zero line of the new hooks", func() bool { return s.snapshot().Observer.StampNs["device"] != 0 })
-	close(stop)
-	load.Wait()
+	stop()
 	delete(s.before, "c64")
 	snapshot := s.stop()
 	if notes := strings.Join(snapshot.Notes, "\n"); !strings.Contains(notes, "more than 64 targets") {
@@ -253,6 +233,46 @@ func switchOfProvider(t *testing.T, detail tracer.Detail) {
 			t.Errorf("another way than before the switch: %s", describePath(path))
 		}
 	}
+}
+
+// keepTalking sends, one exchange after the other, from one container to
+// another, from the host to nginx, and from outside to its published port, until
+// the returned function is called.
+func (s *stage) keepTalking(from *lab.Node, to *lab.Container) (stop func()) {
+	s.t.Helper()
+	exchange := func(from *lab.Node, to *lab.Container) func() (lab.Result, error) {
+		return func() (lab.Result, error) {
+			return from.UDPEcho(s.ctx, netip.AddrPortFrom(to.IP4, lab.PortEcho), 200, 32)
+		}
+	}
+	var load sync.WaitGroup
+	ended := make(chan struct{})
+	for _, talk := range []func() (lab.Result, error){
+		exchange(from, to), exchange(s.world.Host, s.world.Container("nginx")),
+		func() (lab.Result, error) {
+			return s.world.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 50, lab.LoadConfig{KeepAlive: true})
+		},
+	} {
+		load.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				if result, err := talk(); err != nil || result.Errors > 0 {
+					s.t.Errorf("load: %+v %v", result.Last, err)
+					return
+				}
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() {
+		close(ended)
+		load.Wait()
+	})
+	s.t.Cleanup(stop)
+	return stop
 }
 
 // tcxPrograms counts what is attached by tcx to eth0 of a namespace.
