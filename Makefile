@@ -15,7 +15,7 @@ TEST_TIMEOUT  ?= 12m
 BENCH_FLAGS   ?=
 SCALE_FLAGS   ?=
 CLANG_VERSION := 19.1.7
-C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h)
+C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h bench/peers/peersbpf/*.c)
 
 export CGO_ENABLED := 0
 export CLANG_VERSION
@@ -52,8 +52,8 @@ race: ## run the tests that need no kernel under the race detector (needs cgo, g
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./tracer/histogram/... ./tracer/journey/... ./exporter/... ./internal/tools/...
 
 .PHONY: bench
-bench: ## measure what tracing costs, against untraced and A/A (root, a quiet machine); BENCH_FLAGS=-quick for a trial
-	@deploy/setup/demo.sh
+bench: ## measure what tracing costs, against untraced, A/A and other tools (root, a quiet machine); BENCH_FLAGS=-quick for a trial
+	@deploy/setup/bench.sh
 	$(GO) run ./bench -version '$(VERSION)' $(BENCH_FLAGS)
 
 .PHONY: scale
