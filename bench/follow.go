@@ -13,22 +13,27 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-// leastFollowed is the share of the ping-pong's packets that must have had a journey.
+// leastFollowed is the share of the load's packets that must have had a journey.
 const leastFollowed = 0.999
 
 // followed writes into the row what a final snapshot says about the packets of
-// so many round trips: each is one packet in and one out, acknowledgements
-// travel with them.
-func followed(s tracer.Snapshot, a arm, trips uint64, row *report.Row) {
+// so many units: each is at least one packet in and one out (of a flood, only
+// in), acknowledgements travel with them.
+func followed(s tracer.Snapshot, units uint64, row *report.Row) {
 	if len(s.Targets) != 1 {
 		row.AddVoid(fmt.Sprintf("the snapshot has %d targets", len(s.Targets)))
 		return
 	}
 	target := s.Targets[0]
+	least := leastFollowed * float64(units)
+	if row.InAll {
+		least = 1 // the others passed while nothing was attached
+	}
 	var all tracer.Accounting
 	for direction, account := range target.Accounting {
 		if balance := account.Balance(); balance != 0 {
@@ -36,14 +41,17 @@ func followed(s tracer.Snapshot, a arm, trips uint64, row *report.Row) {
 		}
 		all.Started += account.Started + account.Cloned
 		all.Completed += account.Completed
+		if row.InAll {
+			all.Completed += account.Cut // by detaching: expected
+		}
 		all.Evicted += account.Evicted
-		if a.kind == report.KindTraced && float64(account.Started) < leastFollowed*float64(trips) {
-			row.AddVoid(fmt.Sprintf("%s journeys are fewer than round trips", tracer.Direction(direction)))
+		if row.Kind == report.KindTraced && row.Goes(direction) && float64(account.Started) < least {
+			row.AddVoid(fmt.Sprintf("%s journeys are fewer than %ss", tracer.Direction(direction), row.Unit))
 		}
 	}
-	if a.kind == report.KindBystander {
+	if row.Kind == report.KindBystander {
 		// a stray ARP or neighbour packet aside
-		if float64(all.Started) > (1-leastFollowed)*float64(trips) {
+		if float64(all.Started) > (1-leastFollowed)*float64(units) {
 			row.AddVoid("a bystander's packets started journeys")
 		}
 		return
@@ -57,7 +65,7 @@ func followed(s tracer.Snapshot, a arm, trips uint64, row *report.Row) {
 	stampsPerPacket(target, row)
 }
 
-// stampsPerPacket finds the one path per direction that the ping-pong takes.
+// stampsPerPacket finds the one path per direction that the load takes.
 // Stamps are what the histograms of its hops counted, and the first one of each packet.
 func stampsPerPacket(target tracer.Target, row *report.Row) {
 	var main [2]*tracer.Path
@@ -79,7 +87,8 @@ func stampsPerPacket(target tracer.Target, row *report.Row) {
 		}
 		row.Stamps[direction] = float64(stamps) / float64(path.Packets)
 		row.PathLength[direction] = len(path.Hops) + 1
-		if float64(path.Packets) < leastFollowed*float64(packets[direction]) {
+		// a reset is sent with less on its way
+		if row.Unit != load.KindConnections.Unit() && float64(path.Packets) < leastFollowed*float64(packets[direction]) {
 			row.AddVoid(fmt.Sprintf("%s packets took several paths", path.Direction))
 		}
 	}
@@ -124,27 +133,60 @@ func programOf(info string) (ebpf.ProgramID, bool) {
 	return 0, false
 }
 
+// runs of programs: those that are attached always, and those that are so for
+// a part of the time, to measure what a stamp costs or how long readers wait.
+type runs struct{ always, windows uint64 }
+
 // runsBut sums the runs of all programs of this process but these.
-func runsBut(others map[ebpf.ProgramID]bool) (uint64, error) {
+func runsBut(others map[ebpf.ProgramID]bool) (total runs, err error) {
 	own, err := ownPrograms()
 	if err != nil {
-		return 0, err
+		return total, err
 	}
-	var runs uint64
+	now := inWindows()
 	for id := range own {
 		if others[id] {
 			continue
 		}
-		program, err := ebpf.NewProgramFromID(id)
+		name, count, err := runsOf(id)
 		if err != nil {
-			return 0, fmt.Errorf("open program %d: %w", id, err)
+			return total, err
 		}
-		statistics, err := program.Stats()
-		program.Close()
-		if err != nil {
-			return 0, fmt.Errorf("read the runs of program %d: %w", id, err)
+		if now[name] {
+			total.windows += count
+		} else {
+			total.always += count
 		}
-		runs += statistics.RunCount
 	}
-	return runs, nil
+	return total, nil
+}
+
+func runsOf(id ebpf.ProgramID) (name string, count uint64, err error) {
+	program, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return "", 0, fmt.Errorf("open program %d: %w", id, err)
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return "", 0, fmt.Errorf("read the name of program %d: %w", id, err)
+	}
+	statistics, err := program.Stats()
+	if err != nil {
+		return "", 0, fmt.Errorf("read the runs of program %d: %w", id, err)
+	}
+	return info.Name, statistics.RunCount, nil
+}
+
+// inWindows are the programs, by their names as the kernel cuts them, that are
+// attached for a part of the time only.
+func inWindows() map[string]bool {
+	names := map[string]bool{}
+	for _, hook := range tracer.Hooks() {
+		if hook.Duty == tracer.DutyWindows || hook.Duty == tracer.DutyMinute {
+			name := hook.Program
+			names[name[:min(len(name), unix.BPF_OBJ_NAME_LEN-1)]] = true
+		}
+	}
+	return names
 }

@@ -26,6 +26,9 @@ func journeys(direction tracer.Direction, packets uint64, hops int) tracer.Path 
 	return path
 }
 
+// rowOf is a row of the ping-pong through the published port.
+func rowOf(kind report.Kind) report.Row { return arm{way: wayPublished, kind: kind}.row() }
+
 func snapshot(packets uint64) tracer.Snapshot {
 	account := tracer.Accounting{Started: packets, Completed: packets}
 	return tracer.Snapshot{Targets: []tracer.Target{{
@@ -61,11 +64,10 @@ func TestFollowed(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := arm{kind: report.KindTraced}
-			row := a.row()
+			row := rowOf(report.KindTraced)
 			s := snapshot(1000)
 			c.change(&s.Targets[0])
-			followed(s, a, 1000, &row)
+			followed(s, 1000, &row)
 			row.Check()
 			got := strings.Join(row.Void, "; ")
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
@@ -79,36 +81,73 @@ func TestFollowed(t *testing.T) {
 }
 
 func TestFollowedKeepsTheWorst(t *testing.T) {
-	a := arm{kind: report.KindTraced}
-	row := a.row()
+	row := rowOf(report.KindTraced)
 	for _, lost := range []uint64{0, 4, 0} {
 		s := snapshot(1000)
 		s.Targets[0].Accounting[0].Completed -= lost
 		s.Targets[0].Accounting[0].Evicted += lost
-		followed(s, a, 1000, &row)
+		followed(s, 1000, &row)
 	}
 	if row.Completed != 0.998 || row.Evicted != 4 {
 		t.Errorf("completed %v, evicted %d, want 0.998 and 4", row.Completed, row.Evicted)
 	}
 }
 
+// A flood has nothing on its way back, and connections end in several ways.
+func TestFollowedByLoad(t *testing.T) {
+	oneWay := snapshot(1000)
+	oneWay.Targets[0].Accounting[1], oneWay.Targets[0].Paths = tracer.Accounting{}, oneWay.Targets[0].Paths[:1]
+	several := snapshot(1000)
+	several.Targets[0].Paths = append(several.Targets[0].Paths, journeys(tracer.Ingress, 200, 3))
+	for _, c := range []struct {
+		way      int
+		snapshot tracer.Snapshot
+		void     bool
+	}{
+		{wayFlood, oneWay, false},
+		{wayHTTP, oneWay, true},
+		{wayConnections, several, false},
+		{wayHTTP, several, true},
+	} {
+		row := arm{way: c.way, kind: report.KindTraced}.row()
+		followed(c.snapshot, 1000, &row)
+		if row.Check(); (len(row.Void) > 0) != c.void {
+			t.Errorf("%s: void %v, want %v", row.Name(), row.Void, c.void)
+		}
+	}
+}
+
+// What is attached for a part of the time follows some packets, and cuts some.
+func TestFollowedInAll(t *testing.T) {
+	row := arm{way: wayPublished, kind: report.KindTraced, inAll: true}.row()
+	s := snapshot(1000)
+	s.Targets[0].Accounting[0].Completed -= 100
+	s.Targets[0].Accounting[0].Cut += 100
+	followed(s, 1_000_000, &row)
+	if row.Check(); len(row.Void) > 0 {
+		t.Errorf("void: %v", row.Void)
+	}
+	followed(tracer.Snapshot{Targets: make([]tracer.Target, 1)}, 1000, &row)
+	if len(row.Void) == 0 {
+		t.Error("nothing was followed at all, and the row counts")
+	}
+}
+
 func TestFollowedBystander(t *testing.T) {
-	a := arm{kind: report.KindBystander}
-	row := a.row()
-	followed(tracer.Snapshot{Targets: make([]tracer.Target, 1)}, a, 1000, &row)
+	row := rowOf(report.KindBystander)
+	followed(tracer.Snapshot{Targets: make([]tracer.Target, 1)}, 1000, &row)
 	if row.Check(); len(row.Void) > 0 {
 		t.Errorf("a bystander without journeys is void: %v", row.Void)
 	}
-	followed(snapshot(1000), a, 1000, &row)
+	followed(snapshot(1000), 1000, &row)
 	if len(row.Void) == 0 {
 		t.Error("a bystander's packets had journeys, and the row counts")
 	}
 }
 
 func TestFollowedWithoutTarget(t *testing.T) {
-	a := arm{kind: report.KindTraced}
-	row := a.row()
-	followed(tracer.Snapshot{}, a, 1, &row)
+	row := rowOf(report.KindTraced)
+	followed(tracer.Snapshot{}, 1, &row)
 	if len(row.Void) == 0 {
 		t.Error("no target, and the row counts")
 	}
@@ -143,7 +182,7 @@ func TestRunsBut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := newProgram(t)
+	program, windowed := newProgram(t, "bench_test"), newProgram(t, "vt_null_tcx")
 	twice, err := program.Clone()
 	if err != nil {
 		t.Fatal(err)
@@ -153,24 +192,39 @@ func TestRunsBut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const runs = 1000
+	const count = 1000
 	// the kernel counts test runs only where they go through the dispatcher, as they do for this type
-	if _, _, err := program.Benchmark(make([]byte, 64), runs, func() {}); err != nil {
-		t.Fatal(err)
+	for _, p := range []*ebpf.Program{program, windowed} {
+		if _, _, err := p.Benchmark(make([]byte, 64), count, func() {}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	after, err := runsBut(others)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after-before != runs {
-		t.Errorf("%d runs, want %d", after-before, runs)
+	if always, windows := after.always-before.always, after.windows-before.windows; always != count || windows != count {
+		t.Errorf("%d runs and %d of null hops, want %d of each", always, windows, count)
 	}
 	all, err := ownPrograms()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if none, err := runsBut(all); err != nil || none != 0 {
-		t.Errorf("without all programs of this process: %d runs, %v", none, err)
+	if none, err := runsBut(all); err != nil || none != (runs{}) {
+		t.Errorf("without all programs of this process: %+v, %v", none, err)
+	}
+}
+
+// Names of programs end where the kernel cuts them.
+func TestInWindows(t *testing.T) {
+	names := inWindows()
+	for name, want := range map[string]bool{
+		"vt_null_netfilt": true, "vt_null_tcx": true, "vt_data_ready": true,
+		"vt_local_out": false, "vt_kfree_skb": false, "vt_netif_rx": false,
+	} {
+		if names[name] != want {
+			t.Errorf("%s is attached for a part of the time: %v, want %v", name, names[name], want)
+		}
 	}
 }
 
@@ -222,9 +276,9 @@ func TestParseCPU(t *testing.T) {
 	}
 }
 
-func newProgram(t *testing.T) *ebpf.Program {
+func newProgram(t *testing.T, name string) *ebpf.Program {
 	t.Helper()
-	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{
 		asm.Mov.Imm(asm.R0, 0), asm.Return(),
 	}})
 	if err != nil {

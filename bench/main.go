@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures what tracing costs: round trips with vethtrace
-// attached against round trips without, in a lab world on one machine.
+// Command bench measures what tracing costs: load with vethtrace attached, and
+// with other tools, against the same load without, in a lab world on one machine.
 //
-//	go run ./bench                       a full run (some minutes), stored below bench/results
-//	go run ./bench -quick                a trial (below two minutes), printed only
+//	go run ./bench                       a full run (12 minutes), stored below bench/results
+//	go run ./bench -quick                a trial (2 minutes) of some rows, printed only
+//	go run ./bench -rows 'UDP|HTTP'      some rows, printed only
+//	go run ./bench -list                 their names
 //	go run ./bench -docs FILE            docs/performance.md from a stored result
 //
 // It exits with 1 when it could not measure, when the machine was too noisy or
@@ -22,10 +24,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 
-	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/internal/lab"
 )
@@ -36,7 +39,7 @@ import (
 const defaultStem = "bench/results/latest"
 
 func main() {
-	pingpong.MaybeChild()
+	load.MaybeChild()
 	lab.MaybeChild()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -56,6 +59,8 @@ var errDoesNotCount = errors.New("the run does not count, see above")
 // options are what the command line asks for.
 type options struct {
 	scheme     report.Scheme
+	arms       []arm
+	list       bool
 	version    string
 	stem       string
 	from, docs string
@@ -65,8 +70,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	quick := flags.Bool("quick", false, "a trial below two minutes: few pairs, short spans; not stored unless -o is given")
-	pairs := flags.Int("pairs", 0, "pairs per arm; 0: 14, or 3 with -quick")
+	quick := flags.Bool("quick", false, "a trial of two minutes: some rows, few pairs, short spans; not stored unless -o is given")
+	pairs := flags.Int("pairs", 0, "pairs per arm with a narrow goal, half as many per other arm; 0: 12 and 5, or 3 with -quick")
+	rows := flags.String("rows", "", "measure only rows whose names match this expression, and their A/A arms; not stored unless -o is given")
+	flags.BoolVar(&o.list, "list", false, "measure nothing, list the rows that would be measured")
 	seed := flags.Uint64("seed", 0, "of the order of arms and of the bootstrap; 0: a random one")
 	wire := flags.String("wire", report.WireNIC, "between client and host: nic, which receives by NAPI as a network card does, or veth, a plain pair")
 	flags.StringVar(&o.stem, "o", "", "store as this with .json and .txt behind it; empty: "+defaultStem+" for a full run")
@@ -85,9 +92,19 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if *wire != report.WireNIC && *wire != report.WireVeth {
 		return options{}, fmt.Errorf("-wire %s: want %s or %s", *wire, report.WireNIC, report.WireVeth)
 	}
+	var pattern *regexp.Regexp
+	var err error
+	if *rows != "" {
+		if pattern, err = regexp.Compile(*rows); err != nil {
+			return options{}, fmt.Errorf("-rows: %w", err)
+		}
+	}
+	if o.arms, err = pick(arms(), pattern, *quick); err != nil {
+		return options{}, err
+	}
 	o.scheme = schemeOf(*quick, *pairs, *seed)
 	o.scheme.Wire = *wire
-	if o.stem == "" && !*quick {
+	if o.stem == "" && !*quick && pattern == nil {
 		o.stem = defaultStem
 	}
 	return o, nil
@@ -98,12 +115,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 // time; traffic before it is long enough for that to have begun, and for the
 // null hops of tcx, attached for the first second of each minute, to be gone.
 func schemeOf(quick bool, pairs int, seed uint64) report.Scheme {
-	s := report.Scheme{Pairs: 14, WindowMs: 100, Without: 5, With: 10, SettleMs: 1600, Quick: quick}
+	s := report.Scheme{Pairs: 12, Few: 5, WindowMs: 100, Without: 4, With: 10, SettleMs: 1200, Quick: quick}
 	if quick {
-		s.Pairs, s.Without, s.With = 3, 3, 5
+		s.Pairs, s.Few, s.Without, s.With = 3, 3, 3, 5
 	}
 	if pairs > 0 {
-		s.Pairs = pairs
+		s.Pairs, s.Few = pairs, max(1, (pairs+1)/2)
 	}
 	s.Seed = seed
 	if s.Seed == 0 {
@@ -120,7 +137,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.docs != "" {
 		return writeDocs(o.from, o.docs)
 	}
-	result, err := measure(ctx, o.scheme, stderr)
+	if o.list {
+		for _, a := range o.arms {
+			fmt.Fprintln(stdout, a.row().Name())
+		}
+		return nil
+	}
+	result, err := measure(ctx, o.arms, o.scheme, stderr)
 	if err != nil {
 		return err
 	}

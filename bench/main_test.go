@@ -12,14 +12,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/bench/stats"
 	"github.com/vethtrace/vethtrace/internal/lab"
 )
 
 func TestMain(m *testing.M) {
-	pingpong.MaybeChild()
+	load.MaybeChild()
 	lab.MaybeChild()
 	os.Exit(m.Run())
 }
@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if full.scheme.Pairs < 14 || full.scheme.Quick || full.stem != defaultStem || full.scheme.Seed == 0 {
+	if full.scheme.Pairs < 12 || full.scheme.Few < 5 || len(full.arms) != len(arms()) || full.scheme.Quick || full.stem != defaultStem || full.scheme.Seed == 0 {
 		t.Errorf("a full run: %+v", full)
 	}
 	if period := full.scheme.WindowMs * float64(full.scheme.With); period < 1000 {
@@ -39,8 +39,12 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !quick.scheme.Quick || quick.scheme.Pairs != 5 || quick.scheme.Seed != 9 || quick.stem != "" {
+	if !quick.scheme.Quick || quick.scheme.Pairs != 5 || quick.scheme.Seed != 9 || quick.stem != "" || len(quick.arms) >= len(full.arms) {
 		t.Errorf("a quick run: %+v", quick)
+	}
+	some, err := parse([]string{"-rows", "flood.*hooks"}, io.Discard)
+	if err != nil || some.scheme.Quick || some.stem != "" || len(some.arms) != 2 {
+		t.Errorf("some rows: %+v, %v: want the flood's and its A/A arm, and nothing stored", some, err)
 	}
 	if full.scheme.Wire != report.WireNIC {
 		t.Errorf("the wire is %s, want that of a network card", full.scheme.Wire)
@@ -48,34 +52,9 @@ func TestParse(t *testing.T) {
 	if plain, err := parse([]string{"-wire", "veth"}, io.Discard); err != nil || plain.scheme.Wire != report.WireVeth {
 		t.Errorf("a plain wire: %+v, %v", plain, err)
 	}
-	for _, args := range [][]string{{"-pairs", "-1"}, {"stray"}, {"-nonsense"}, {"-wire", "string"}} {
+	for _, args := range [][]string{{"-pairs", "-1"}, {"stray"}, {"-nonsense"}, {"-wire", "string"}, {"-rows", "("}, {"-rows", "nothing like that"}} {
 		if _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
-		}
-	}
-}
-
-func TestArms(t *testing.T) {
-	names := map[string]bool{}
-	same := map[int]bool{}
-	for _, a := range arms() {
-		if names[a.name] {
-			t.Errorf("two arms are called %s", a.name)
-		}
-		names[a.name] = true
-		if a.kind == report.KindSame {
-			same[a.way] = true
-		}
-		if (a.target == nil) != (a.kind == report.KindSame) {
-			t.Errorf("%s: a target where there should be none, or none", a.name)
-		}
-		if a.target != nil && a.goal == 0 && a.runsGoal == 0 {
-			t.Errorf("%s has no goal", a.name)
-		}
-	}
-	for way := range ways {
-		if !same[way] {
-			t.Errorf("traffic %d has no A/A arm", way)
 		}
 	}
 }
@@ -85,7 +64,7 @@ func TestStoreAndDocs(t *testing.T) {
 	result := report.Result{
 		Version: "v1", Date: "2026-01-02", Scheme: schemeOf(true, 2, 3),
 		Rows: []report.Row{{
-			Name: "published port, A/A", Kind: report.KindSame, Ratios: []float64{1, 1.0000001}, Ratio: 1.00000005,
+			Load: "TCP ping-pong", Way: "published port", Arm: "A/A", Kind: report.KindSame, Ratios: []float64{1, 1.0000001}, Ratio: 1.00000005,
 			Interval: stats.Interval{Lo: 1, Hi: 1.0000001}, WithoutNs: 18512.345678, WithNs: 18512.5,
 		}},
 	}
@@ -147,9 +126,9 @@ func TestDocsErrors(t *testing.T) {
 
 // A whole run in small: rows are complete, nothing is asserted about speed.
 func TestMeasure(t *testing.T) {
-	scheme := report.Scheme{Quick: true, Pairs: 2, Seed: 1, WindowMs: 20, Without: 2, With: 2, SettleMs: 20, Wire: report.WireNIC}
+	scheme := report.Scheme{Quick: true, Short: true, Pairs: 1, Few: 1, Seed: 1, WindowMs: 20, Without: 2, With: 2, SettleMs: 20, Wire: report.WireNIC}
 	var progress strings.Builder
-	result, err := measure(t.Context(), scheme, &progress)
+	result, err := measure(t.Context(), arms(), scheme, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
@@ -157,8 +136,20 @@ func TestMeasure(t *testing.T) {
 	if len(result.Rows) != len(arms()) {
 		t.Fatalf("%d rows, want %d", len(result.Rows), len(arms()))
 	}
-	for _, row := range result.Rows {
-		checkRow(t, row, scheme)
+	for i, row := range result.Rows {
+		pairs := scheme.Few
+		if arms()[i].major {
+			pairs = scheme.Pairs
+		}
+		checkRow(t, row, pairs)
+	}
+	if len(result.Comparisons) != 3 {
+		t.Errorf("%d comparisons with peers, want 3", len(result.Comparisons))
+	}
+	for _, c := range result.Comparisons {
+		if !(c.PeerNs != 0) || !c.Interval.Contains(c.Times) {
+			t.Errorf("%+v", c)
+		}
 	}
 	if void := result.Body.Void(); void != "" {
 		t.Error(void)
@@ -173,27 +164,27 @@ func TestMeasure(t *testing.T) {
 	if name, err := os.Hostname(); err == nil && len(name) > 3 && strings.Contains(string(raw), name) {
 		t.Errorf("the result names the host %s", name)
 	}
-	if !strings.Contains(progress.String(), "pair 2 of 2") {
+	if !strings.Contains(progress.String(), "pair 1 of 1") {
 		t.Errorf("progress: %s", progress.String())
 	}
 }
 
-func checkRow(t *testing.T, row report.Row, scheme report.Scheme) {
+func checkRow(t *testing.T, row report.Row, pairs int) {
 	t.Helper()
 	if len(row.Void) > 0 {
-		t.Errorf("%s is void: %v", row.Name, row.Void)
+		t.Errorf("%s is void: %v", row.Name(), row.Void)
 	}
-	if len(row.Ratios) != scheme.Pairs || !(row.Ratio > 0) || !row.Interval.Contains(row.Ratio) || !(row.MeanRatio > 0) {
-		t.Errorf("%s: ratios %v, median %v, interval %v", row.Name, row.Ratios, row.Ratio, row.Interval)
+	if len(row.Ratios) != pairs || !(row.Ratio > 0) || !row.Interval.Contains(row.Ratio) || !(row.MeanRatio > 0) {
+		t.Errorf("%s: ratios %v, median %v, interval %v", row.Name(), row.Ratios, row.Ratio, row.Interval)
 	}
 	if !(row.WithoutNs > 0) || !(row.WithNs > 0) {
-		t.Errorf("%s: round trips %v and %v", row.Name, row.WithoutNs, row.WithNs)
+		t.Errorf("%s: %v and %v ns per %s", row.Name(), row.WithoutNs, row.WithNs, row.Unit)
 	}
-	if traced := row.Kind != report.KindSame; traced != (row.Runs > 0) {
-		t.Errorf("%s: %v program runs per round trip", row.Name, row.Runs)
+	if counted := row.Kind == report.KindTraced || row.Kind == report.KindBystander; counted != (row.Runs > 0) {
+		t.Errorf("%s: %v program runs per %s", row.Name(), row.Runs, row.Unit)
 	}
 	if row.Kind == report.KindTraced && row.Runs < row.Stamps[0]+row.Stamps[1] {
-		t.Errorf("%s: %v runs cannot make %v stamps", row.Name, row.Runs, row.Stamps)
+		t.Errorf("%s: %v runs cannot make %v stamps", row.Name(), row.Runs, row.Stamps)
 	}
 }
 
@@ -201,7 +192,7 @@ func checkRow(t *testing.T, row report.Row, scheme report.Scheme) {
 func TestMeasureCalledOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := measure(ctx, schemeOf(true, 1, 1), io.Discard)
+	_, err := measure(ctx, arms(), schemeOf(true, 1, 1), io.Discard)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}

@@ -11,20 +11,21 @@ import (
 	"time"
 
 	"github.com/vethtrace/vethtrace/bench/benchbpf"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/bench/stats"
-	"github.com/vethtrace/vethtrace/tracer"
 )
 
 // bench is one run of the benchmark.
 type bench struct {
 	world    *world
+	arms     []arm
 	scheme   report.Scheme
 	progress io.Writer
 }
 
-// measure makes a whole run.
-func measure(ctx context.Context, scheme report.Scheme, progress io.Writer) (_ report.Result, err error) {
+// measure makes a whole run of these arms.
+func measure(ctx context.Context, arms []arm, scheme report.Scheme, progress io.Writer) (_ report.Result, err error) {
 	result := report.Result{Scheme: scheme}
 	if result.Machine, err = machine(); err != nil {
 		return result, err
@@ -34,7 +35,7 @@ func measure(ctx context.Context, scheme report.Scheme, progress io.Writer) (_ r
 		return result, err
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
-	b := bench{world: world, scheme: scheme, progress: progress}
+	b := bench{world: world, arms: arms, scheme: scheme, progress: progress}
 	if result.Busy, err = otherWork(); err != nil {
 		return result, err
 	}
@@ -60,14 +61,13 @@ func (b bench) body() (benchbpf.Body, error) {
 }
 
 func (b bench) rows(ctx context.Context, result *report.Result) error {
-	all := arms()
-	pairs := make([][]stats.Pair, len(all))
-	for _, a := range all {
+	pairs := make([][]stats.Pair, len(b.arms))
+	for _, a := range b.arms {
 		row := a.row()
-		if a.target != nil {
-			fmt.Fprintf(b.progress, "program runs: %s\n", a.name)
+		if a.kind == report.KindTraced || a.kind == report.KindBystander {
+			fmt.Fprintf(b.progress, "program runs: %s\n", row.Name())
 			if err := b.count(ctx, a, &row); err != nil {
-				return fmt.Errorf("%s: %w", a.name, err)
+				return fmt.Errorf("%s: %w", row.Name(), err)
 			}
 		}
 		result.Rows = append(result.Rows, row)
@@ -75,31 +75,50 @@ func (b bench) rows(ctx context.Context, result *report.Result) error {
 	random := rand.New(rand.NewPCG(b.scheme.Seed, 1))
 	for n := range b.scheme.Pairs {
 		fmt.Fprintf(b.progress, "pair %d of %d\n", n+1, b.scheme.Pairs)
-		for _, i := range random.Perm(len(all)) {
+		for _, i := range random.Perm(len(b.arms)) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			pair, err := b.pair(ctx, all[i], &result.Rows[i])
+			if !b.arms[i].takes(n, b.scheme) {
+				continue
+			}
+			pair, err := b.pair(ctx, b.arms[i], &result.Rows[i])
 			if err != nil {
-				return fmt.Errorf("%s: %w", all[i].name, err)
+				return fmt.Errorf("%s: %w", result.Rows[i].Name(), err)
 			}
 			pairs[i] = append(pairs[i], pair)
 		}
 	}
-	untraced := make([][]float64, ways)
-	for i, a := range all {
-		result.Rows[i].Fill(pairs[i], b.scheme.Seed)
-		result.Rows[i].Check()
-		for _, pair := range pairs[i] {
-			untraced[a.way] = append(untraced[a.way], pair.Without()...)
-		}
-	}
-	for _, rtts := range untraced {
-		if words := stats.Bimodal(rtts); words != "" {
-			result.Modes = append(result.Modes, words)
-		}
-	}
+	b.conclude(result, pairs)
 	return nil
+}
+
+// takes tells whether an arm takes part in round n: those without a goal that
+// needs many pairs do so in some rounds, evenly spread.
+func (a arm) takes(n int, s report.Scheme) bool {
+	return a.major || n*s.Few/s.Pairs != (n+1)*s.Few/s.Pairs
+}
+
+// conclude computes what follows from all pairs.
+func (b bench) conclude(result *report.Result, pairs [][]stats.Pair) {
+	untraced := map[string][]float64{}
+	for i := range b.arms {
+		row := &result.Rows[i]
+		row.Fill(pairs[i], b.scheme.Seed)
+		row.Check()
+		for _, pair := range pairs[i] {
+			untraced[row.Group()] = append(untraced[row.Group()], pair.Without()...)
+		}
+	}
+	for group, times := range untraced {
+		if words := stats.Bimodal(times); words != "" {
+			if result.Modes == nil {
+				result.Modes = map[string]string{}
+			}
+			result.Modes[group] = words
+		}
+	}
+	result.Comparisons = comparisons(result.Rows, b.scheme.Seed)
 }
 
 func (b bench) window() time.Duration {
@@ -115,59 +134,64 @@ func (b bench) settle(way int) (uint64, error) {
 
 // untraced plays the windows on one side of a traced span, after half a window
 // in which caches and clocks may warm up.
-func (b bench) untraced(way int) (stats.Span, error) {
-	if _, err := b.world.game.Play(way, 1, b.window()/2); err != nil {
+func (b bench) untraced(a arm) (stats.Span, error) {
+	if _, err := b.world.game.Play(a.way, 1, b.window()/2); err != nil {
 		return stats.Span{}, err
 	}
-	return b.world.game.Play(way, b.scheme.Without, b.window())
+	return b.world.game.Play(a.way, b.scheme.Without*a.longer(), b.window())
+}
+
+// inAllTimes is how much longer the spans are of what is attached for a part of the time only.
+const inAllTimes = 4
+
+func (a arm) longer() int {
+	if a.inAll {
+		return inAllTimes
+	}
+	return 1
 }
 
 // pair measures an arm once, and notes in its row whether all packets were followed.
 func (b bench) pair(ctx context.Context, a arm, row *report.Row) (pair stats.Pair, err error) {
-	if pair.Before, err = b.untraced(a.way); err != nil {
+	if pair.Before, err = b.untraced(a); err != nil {
 		return pair, err
 	}
 	pair.With, err = b.traced(ctx, a, row, func() (stats.Span, error) {
-		return b.world.game.Play(a.way, b.scheme.With, b.window())
+		return b.world.game.Play(a.way, b.scheme.With*a.longer(), b.window())
 	})
 	if err != nil {
 		return pair, err
 	}
-	pair.After, err = b.untraced(a.way)
+	pair.After, err = b.untraced(a)
 	return pair, err
 }
 
-// traced plays, with the arm's tracer attached if it has one, first to settle
-// and then what play does. Afterwards it looks whether all packets were followed.
+// traced plays, with the arm's subject on if it has one, first to settle and
+// then what play does. Afterwards it looks whether all packets were followed.
 func (b bench) traced(ctx context.Context, a arm, row *report.Row, play func() (stats.Span, error)) (span stats.Span, err error) {
-	if a.target == nil {
+	if a.subject == nil {
 		if _, err := b.settle(a.way); err != nil {
 			return span, err
 		}
 		return play()
 	}
-	t, err := tracer.Open(ctx, tracer.Config{Host: b.world.lab.Host.NS, Detail: a.detail}, a.target(b.world))
+	on, err := a.subject.attach(ctx, b.world)
 	if err != nil {
 		return span, err
 	}
-	defer func() { err = errors.Join(err, t.Close()) }()
 	settled, err := b.settle(a.way)
 	if err != nil {
-		return span, err
+		return span, off(on, err)
 	}
 	if span, err = play(); err != nil {
-		return span, err
+		return span, off(on, err)
 	}
-	if err := t.Stop(); err != nil {
-		return span, err
-	}
-	snapshot, err := t.Snapshot()
-	if err != nil {
-		return span, err
-	}
-	followed(snapshot, a, settled+span.Total(), row)
-	return span, nil
+	return span, off(on, on.finish(settled+span.Total(), row))
 }
+
+// floodSpan is how long the flood is followed without a break in the run in
+// which programs are counted: nothing may be evicted in it.
+const floodSpan = 10 * time.Second
 
 // count runs the arm once more, with the kernel's statistics of programs, which
 // cost time themselves: no round trip of this run is looked at.
@@ -181,12 +205,16 @@ func (b bench) count(ctx context.Context, a arm, row *report.Row) error {
 	if err != nil {
 		return err
 	}
+	windows := b.scheme.With
+	if ways()[a.way].kind == load.KindFlood && !b.scheme.Short {
+		windows = int(floodSpan / b.window())
+	}
 	_, err = b.traced(ctx, a, row, func() (stats.Span, error) {
 		before, err := runsBut(others)
 		if err != nil {
 			return stats.Span{}, err
 		}
-		span, err := b.world.game.Play(a.way, b.scheme.With, b.window())
+		span, err := b.world.game.Play(a.way, windows, b.window())
 		if err != nil {
 			return span, err
 		}
@@ -194,7 +222,8 @@ func (b bench) count(ctx context.Context, a arm, row *report.Row) error {
 		if err != nil {
 			return span, err
 		}
-		row.Runs = float64(after-before) / float64(span.Total())
+		row.Runs = float64(after.always-before.always) / float64(span.Total())
+		row.WindowRuns = float64(after.windows-before.windows) / float64(span.Total())
 		return span, nil
 	})
 	return err

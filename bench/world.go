@@ -5,37 +5,92 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 
-	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-// The ways of the traffic, as numbers of the game's connections.
+// The ways of the load, as numbers of the game's.
 const (
-	wayPublished = iota // client to a container, through a published port
-	wayHostMode         // client to a process of the host
-	ways
+	wayPublished    = iota // client to a container, through a published port
+	wayHostMode            // client to a process of the host
+	wayContainers          // one container to another, on one bridge
+	wayUDP                 // as wayPublished
+	wayFlood               // as wayPublished
+	wayHTTP                // as wayPublished
+	wayHTTPHostMode        // as wayHostMode
+	wayConnections         // as wayPublished
 )
 
-// Ports of the ping-pong: the containers' servers of the lab have others.
+// Ports at which nothing else of the lab listens.
 const (
-	publishedPort  = 8080
-	otherPort      = 8081
-	containerPort  = 5201
-	hostModePort   = 9000
+	publishedPort  = 8080 // and the next ones, a way each
+	otherPort      = 8070
+	containerPort  = 5200 // and the next ones, a way each
 	measuredName   = "measured"
 	bystandingName = "other"
 )
 
-// world is the lab with the ping-pong in it.
+// way is one way of the load.
+type way struct {
+	load string // what goes there
+	name string // where it goes
+	kind load.Kind
+	from place
+	to   place
+}
+
+// place is where an end of a way is.
+type place int
+
+const (
+	client place = iota
+	host
+	measured
+	other
+)
+
+// ways in the order of their numbers.
+func ways() []way {
+	return []way{
+		wayPublished:    {"TCP ping-pong", "published port", load.KindTCP, client, measured},
+		wayHostMode:     {"TCP ping-pong", "host mode", load.KindTCP, client, host},
+		wayContainers:   {"TCP ping-pong", "container to container", load.KindTCP, other, measured},
+		wayUDP:          {"UDP ping-pong", "published port", load.KindUDP, client, measured},
+		wayFlood:        {"UDP flood", "published port", load.KindFlood, client, measured},
+		wayHTTP:         {"HTTP keep-alive, 64 connections", "published port", load.KindHTTP, client, measured},
+		wayHTTPHostMode: {"HTTP keep-alive, 64 connections", "host mode", load.KindHTTP, client, host},
+		wayConnections:  {"new connections", "published port", load.KindConnections, client, measured},
+	}
+}
+
+func (y way) protocol() string {
+	if y.kind == load.KindUDP || y.kind == load.KindFlood {
+		return "udp"
+	}
+	return "tcp"
+}
+
+// ports that are published for the measured container, as the lab wants them.
+func ports() []lab.Port {
+	var published []lab.Port
+	for i, y := range ways() {
+		if y.from == client && y.to == measured {
+			published = append(published, lab.Port{Host: uint16(publishedPort + i), Container: uint16(containerPort + i), Proto: y.protocol()})
+		}
+	}
+	return published
+}
+
+// world is the lab with the load in it.
 type world struct {
 	lab  *lab.World
-	game *pingpong.Game
-	cpu  int // that the ping-pong is bound to
+	game *load.Game
+	cpu  int // that the load is bound to
 	home affinity
 }
 
@@ -54,9 +109,7 @@ func newWorld(ctx context.Context, wire string) (_ *world, err error) {
 	if wire == report.WireNIC {
 		kind = lab.WireNIC
 	}
-	w.lab, err = lab.New(ctx, lab.Config{
-		Wire: kind, Names: []string{measuredName}, Ports: []lab.Port{{Host: publishedPort, Container: containerPort, Proto: "tcp"}},
-	})
+	w.lab, err = lab.New(ctx, lab.Config{Wire: kind, Names: []string{measuredName}, Ports: ports()})
 	if err != nil {
 		return nil, err
 	}
@@ -66,19 +119,31 @@ func newWorld(ctx context.Context, wire string) (_ *world, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.game, err = pingpong.Start(w.cpu,
-		pingpong.Way{
-			Client: w.lab.Client.NS, Dial: netip.AddrPortFrom(w.lab.Host.IP4, publishedPort),
-			Server: w.lab.Container(measuredName).NS, Listen: containerPort,
-		},
-		pingpong.Way{
-			Client: w.lab.Client.NS, Dial: netip.AddrPortFrom(w.lab.Host.IP4, hostModePort),
-			Server: w.lab.Host.NS, Listen: hostModePort,
-		})
-	if err != nil {
+	var all []load.Way
+	for i, y := range ways() {
+		all = append(all, w.way(i, y))
+	}
+	if w.game, err = load.Start(w.cpu, all...); err != nil {
 		return nil, err
 	}
 	return w, nil
+}
+
+// way is the load's, number i.
+func (w *world) way(i int, y way) load.Way {
+	spaces := map[place]*netns.NS{
+		client: w.lab.Client.NS, host: w.lab.Host.NS,
+		measured: w.lab.Container(measuredName).NS, other: w.lab.Container(bystandingName).NS,
+	}
+	listen := uint16(containerPort + i)
+	to := netip.AddrPortFrom(w.lab.Host.IP4, listen)
+	switch {
+	case y.to == measured && y.from == client:
+		to = netip.AddrPortFrom(w.lab.Host.IP4, uint16(publishedPort+i))
+	case y.to == measured:
+		to = netip.AddrPortFrom(w.lab.Container(measuredName).IP4, listen)
+	}
+	return load.Way{Kind: y.kind, Client: spaces[y.from], Dial: to, Server: spaces[y.to], Listen: listen}
 }
 
 func (w *world) close() error {
@@ -93,67 +158,30 @@ func (w *world) close() error {
 }
 
 // container is the target that a container of the world makes.
-func (w *world) container(name string, port uint16) tracer.TargetSpec {
+func (w *world) container(name string) tracer.TargetSpec {
 	c := w.lab.Container(name)
-	return tracer.TargetSpec{
-		Name: name, Mode: "bridge", PID: c.PID, Netns: c.NS,
-		Ports: []tracer.Port{{Host: netip.AddrPortFrom(netip.Addr{}, port), Container: containerPort, Protocol: "tcp"}},
+	spec := tracer.TargetSpec{Name: name, Mode: "bridge", PID: c.PID, Netns: c.NS}
+	for _, port := range c.Ports {
+		spec.Ports = append(spec.Ports, tracer.Port{
+			Host: netip.AddrPortFrom(netip.Addr{}, port.Host), Container: port.Container, Protocol: port.Proto,
+		})
 	}
+	return spec
 }
 
-// measured is the container that the ping-pong goes to.
-func (w *world) measured() tracer.TargetSpec { return w.container(measuredName, publishedPort) }
+// measured is the container that the load goes to.
+func (w *world) measured() tracer.TargetSpec { return w.container(measuredName) }
 
-// bystanding is a container without traffic: when it is the target, the ping-pong is a bystander.
-func (w *world) bystanding() tracer.TargetSpec { return w.container(bystandingName, otherPort) }
+// bystanding is a container without traffic: when it is the target, the load is a bystander.
+func (w *world) bystanding() tracer.TargetSpec { return w.container(bystandingName) }
 
-// hostMode is the ping-pong's server in the host's own network.
+// hostMode is the load's servers in the host's own network.
 func (w *world) hostMode() tracer.TargetSpec {
-	return tracer.TargetSpec{
-		Name: "host-mode", Mode: "host", PID: w.game.PID(), Netns: w.lab.Host.NS,
-		Listeners: []tracer.Listener{{Protocol: "tcp", Port: hostModePort}},
+	spec := tracer.TargetSpec{Name: "host-mode", Mode: "host", PID: w.game.PID(), Netns: w.lab.Host.NS}
+	for i, y := range ways() {
+		if y.to == host {
+			spec.Listeners = append(spec.Listeners, tracer.Listener{Protocol: y.protocol(), Port: uint16(containerPort + i)})
+		}
 	}
-}
-
-// arm is what is switched on and off.
-type arm struct {
-	name     string
-	kind     report.Kind
-	way      int
-	detail   tracer.Detail
-	target   func(*world) tracer.TargetSpec // nil: nothing is traced
-	goal     float64
-	runsGoal float64
-}
-
-// arms of a run, with the goals of the project.
-func arms() []arm {
-	traced := func(name string, way int, detail tracer.Detail, target func(*world) tracer.TargetSpec, goal, runs float64) arm {
-		return arm{fmt.Sprintf("%s, %s", name, detail), report.KindTraced, way, detail, target, goal, runs}
-	}
-	bystander := func(detail tracer.Detail) arm {
-		a := traced("bystander", wayPublished, detail, (*world).bystanding, 0, 12)
-		a.kind = report.KindBystander
-		return a
-	}
-	published, host := "published port", "host mode"
-	return []arm{
-		{name: published + ", A/A", kind: report.KindSame, way: wayPublished},
-		traced(published, wayPublished, tracer.DetailDevices, (*world).measured, 1.05, 0),
-		traced(published, wayPublished, tracer.DetailHooks, (*world).measured, 1.12, 22),
-		traced(published, wayPublished, tracer.DetailTables, (*world).measured, 1.30, 0),
-		bystander(tracer.DetailDevices),
-		bystander(tracer.DetailHooks),
-		{name: host + ", A/A", kind: report.KindSame, way: wayHostMode},
-		traced(host, wayHostMode, tracer.DetailHooks, (*world).hostMode, 1.06, 0),
-	}
-}
-
-// row is the arm's row, still without figures.
-func (a arm) row() report.Row {
-	row := report.Row{Name: a.name, Kind: a.kind, Goal: a.goal, RunsGoal: a.runsGoal}
-	if a.kind == report.KindTraced {
-		row.Completed = 1 // lowered by each run
-	}
-	return row
+	return spec
 }

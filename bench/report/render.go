@@ -11,29 +11,29 @@ import (
 // columns of the table, in both renderings.
 func columns() []string {
 	return []string{
-		"arm", "untraced", "traced", "ratio", "95% interval", "all round trips", "goal",
-		"runs per round trip", "goal", "stamps in + out", "completed", "evicted", "verdict",
+		"load", "way", "arm", "without", "with", "ratio", "95% interval", "all units", "goal",
+		"runs", "goal", "stamps in + out", "completed", "evicted", "verdict",
 	}
 }
 
 // cells of one row.
 func (r Row) cells(noisy bool) []string {
 	cells := []string{
-		r.Name, us(r.WithoutNs), us(r.WithNs), fmt.Sprintf("x%.3f", r.Ratio),
+		r.Load, r.Way, r.Arm, r.cost(r.WithoutNs), r.cost(r.WithNs), fmt.Sprintf("x%.3f", r.Ratio),
 		fmt.Sprintf("[%.3f, %.3f]", r.Interval.Lo, r.Interval.Hi), fmt.Sprintf("x%.3f", r.MeanRatio),
 	}
 	switch {
 	case r.Kind == KindSame:
 		cells = append(cells, "1.000")
 	case r.Goal > 0:
-		cells = append(cells, fmt.Sprintf("<= %.2f", r.Goal))
+		cells = append(cells, fmt.Sprintf("<= %.3f", r.Goal))
 	default:
 		cells = append(cells, "-")
 	}
-	if r.Kind == KindSame {
+	if r.Kind == KindSame || r.Kind == KindPeer {
 		return append(cells, "-", "-", "-", "-", "-", r.Verdict(noisy))
 	}
-	cells = append(cells, fmt.Sprintf("%.2f", r.Runs))
+	cells = append(cells, fmt.Sprintf("%.2f + %.2f", r.Runs, r.WindowRuns))
 	if r.RunsGoal > 0 {
 		cells = append(cells, fmt.Sprintf("<= %.0f", r.RunsGoal))
 	} else {
@@ -46,23 +46,47 @@ func (r Row) cells(noisy bool) []string {
 		fmt.Sprintf("%.3f%%", r.Completed*100), fmt.Sprint(r.Evicted), r.Verdict(noisy))
 }
 
+// cost is what a unit takes; where many are under way or nobody waits for one, also how many there are in a second.
+func (r Row) cost(ns float64) string {
+	if r.Unit == "round trip" {
+		return us(ns)
+	}
+	return fmt.Sprintf("%s (%.1f k/s)", us(ns), 1e6/ns)
+}
+
 func us(ns float64) string { return fmt.Sprintf("%.2f us", ns/1e3) }
 
 // Text renders the result for a terminal.
 func (r Result) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "vethtrace %s, %s, %s\n%s\n\n", r.Version, r.Date, r.Machine.line(), r.Scheme.line())
-	noisy := len(r.TooNoisy()) > 0
-	table := [][]string{columns()}
-	for _, row := range r.Rows {
-		table = append(table, row.cells(noisy))
+	writeAligned(&b, r.table(), 3)
+	if comparisons := r.comparisonTable(); len(comparisons) > 1 {
+		b.WriteByte('\n')
+		writeAligned(&b, comparisons, 1)
 	}
-	writeAligned(&b, table)
-	fmt.Fprintf(&b, "\n%s\n%s\n", r.bodyLine(), r.noiseLine())
+	fmt.Fprintf(&b, "\n%s\n%s\n", r.bodyLine(), r.noiseLines())
 	return b.String()
 }
 
-func writeAligned(b *strings.Builder, table [][]string) {
+func (r Result) table() [][]string {
+	table := [][]string{columns()}
+	for _, row := range r.Rows {
+		table = append(table, row.cells(len(r.TooNoisy(row.Group())) > 0))
+	}
+	return table
+}
+
+func (r Result) comparisonTable() [][]string {
+	table := [][]string{comparisonColumns()}
+	for _, c := range r.Comparisons {
+		table = append(table, c.cells(len(r.TooNoisy(c.Group)) > 0))
+	}
+	return table
+}
+
+// writeAligned writes a table whose first columns are words and whose others, but the last, are figures.
+func writeAligned(b *strings.Builder, table [][]string, words int) {
 	widths := make([]int, len(table[0]))
 	for _, row := range table {
 		for i, cell := range row {
@@ -74,7 +98,7 @@ func writeAligned(b *strings.Builder, table [][]string) {
 			switch {
 			case i == len(row)-1:
 				b.WriteString(cell)
-			case i == 0:
+			case i < words:
 				fmt.Fprintf(b, "%-*s  ", widths[i], cell)
 			default:
 				fmt.Fprintf(b, "%*s  ", widths[i], cell)
@@ -93,8 +117,8 @@ func (m Machine) line() string {
 }
 
 func (s Scheme) line() string {
-	return fmt.Sprintf("%d pairs per arm in random order (seed %d); each span of %d traced windows of %.0f ms between %d and %d untraced ones; wire: %s",
-		s.Pairs, s.Seed, s.With, s.WindowMs, s.Without, s.Without, cmp.Or(s.Wire, WireVeth))
+	return fmt.Sprintf("%d pairs per arm with a narrow goal, %d per other arm, in random order (seed %d); each span of %d windows of %.0f ms with, between %d and %d without; wire: %s",
+		s.Pairs, s.Few, s.Seed, s.With, s.WindowMs, s.Without, s.Without, cmp.Or(s.Wire, WireVeth))
 }
 
 func (r Result) bodyLine() string {
@@ -104,80 +128,16 @@ func (r Result) bodyLine() string {
 		r.Body.HookNs, r.Body.StampNs-r.Body.HookNs, r.Body.JourneyNs, r.Body.Counted, r.Body.Expected)
 }
 
-func (r Result) noiseLine() string {
-	if why := r.TooNoisy(); len(why) > 0 {
-		return "TOO NOISY, nothing of this run counts: " + strings.Join(why, "; ")
+// noiseLines says what of the run does not count, a line each.
+func (r Result) noiseLines() string {
+	var lines []string
+	for _, group := range r.Groups() {
+		if why := r.TooNoisy(group); len(why) > 0 {
+			lines = append(lines, fmt.Sprintf("TOO NOISY, these rows do not count: %s: %s", group, strings.Join(why, "; ")))
+		}
 	}
-	return fmt.Sprintf("A/A holds; other work took %.1f%% of a CPU before and after the run", r.Busy*100)
-}
-
-// Markdown renders the result as docs/performance.md.
-func (r Result) Markdown() string {
-	var b strings.Builder
-	b.WriteString("# Performance: what tracing costs\n\n" +
-		"<!-- Generated by \"make docs\" from bench/results/latest.json, which \"make bench\" writes. Do not edit. -->\n\n")
-	if r.Scheme.Quick {
-		b.WriteString("**A quick trial, not a measurement**: too few pairs to rely on.\n\n")
+	if len(lines) == 0 {
+		lines = append(lines, fmt.Sprintf("A/A holds everywhere; other work took %.1f%% of a CPU before and after the run", r.Busy*100))
 	}
-	why := r.TooNoisy()
-	noisy := len(why) > 0
-	if noisy {
-		fmt.Fprintf(&b, "**Too noisy: nothing of this run counts** (%s).\n\n", strings.Join(why, "; "))
-	}
-	fmt.Fprintf(&b, "vethtrace %s, %s. Machine: %s. Figures hold for this machine; run `make bench` for yours.\n\n", r.Version, r.Date, r.Machine.line())
-	b.WriteString("## Round trips\n\n")
-	writeMarkdown(&b, columns())
-	b.WriteString(strings.Repeat("|---", len(columns())) + "|\n")
-	for _, row := range r.Rows {
-		writeMarkdown(&b, row.cells(noisy))
-	}
-	b.WriteString("\n" + explain(r.Scheme))
-	fmt.Fprintf(&b, "\n## The body of a stamp\n\n"+
-		"| | ns |\n|---|---|\n| one more stamp, its histogram included | %.1f |\n| one more clock read | %.1f |\n"+
-		"| of the stamp: at its hook | %.1f |\n| of the stamp: its histogram, at the journey's end | %.1f |\n"+
-		"| the stamp beside its clock read (goal: at most %.0f) | %.1f, %s |\n| a whole journey of 9 stamps, per stamp | %.1f |\n| a program that does nothing (the harness) | %.1f |\n\n",
-		r.Body.StampNs, r.Body.ClockNs, r.Body.HookNs, r.Body.StampNs-r.Body.HookNs,
-		BodyGoal, r.Body.OverClock(), r.BodyVerdict(), r.Body.JourneyNs, r.Body.EmptyNs)
-	fmt.Fprintf(&b, "Measured with BPF_PROG_TEST_RUN in programs made of the same code, each running a whole journey (start, stamps, end) of one\n"+
-		"packet: the difference between journeys of 9 and of 25 stamps, divided by 16; clock reads the same way. Every run takes the hit\n"+
-		"path: the histograms of each hop counted %d of %d runs. Medians of %d rounds of %d runs. Dispatch of a program is not in it.\n",
-		r.Body.Counted, r.Body.Expected, r.Body.Rounds, r.Body.Runs)
-	return b.String()
-}
-
-func writeMarkdown(b *strings.Builder, cells []string) {
-	for _, cell := range cells {
-		b.WriteString("| " + strings.ReplaceAll(cell, "|", "\\|") + " ")
-	}
-	b.WriteString("|\n")
-}
-
-// wire says what connects client and host.
-func (s Scheme) wire() string {
-	if s.Wire == WireNIC {
-		return "The wire between client and host is a veth pair that receives by NAPI (GRO on, segmentation off at both ends), as a network card\n" +
-			"does: a plain pair would fire netif_rx, which no packet of a card does, twice a round trip. Its packets, unlike a card's, carry the\n" +
-			"time of their sending. Only one packet is on its way at a time, so GRO merges nothing."
-	}
-	return "The wire between client and host is a plain veth pair, which fires netif_rx where a network card fires napi_gro_receive: tracing has\n" +
-		"two program runs a round trip more than on a card."
-}
-
-func explain(s Scheme) string {
-	return fmt.Sprintf(`How: one byte goes back and forth over TCP between a client, a host with a Docker bridge and Docker's rules, and a container (or, in
-host mode, the host itself), each in a network namespace of a lab. Both ends are on one CPU and use blocking system calls; every
-packet is stamped. %s
-
-Per arm and pair: %d windows of %.0f ms without tracing, then vethtrace attached and traffic for %.0f ms until it has
-settled, then %d windows, then detached and %d windows without. All arms take turns in random order; %d pairs each.
-
-- **ratio**: median window with tracing over median window without, of each pair; their median, and its bootstrap interval.
-- **all round trips**: the same from the time of all round trips of a span, so that the null hops, which are attached for a twentieth
-  of the time, are in it, and so is every disturbance.
-- **A/A**: the same without tracing. It must hold 1.000 (within an interval of at most +-%.2f), or nothing of the run counts.
-- **runs per round trip**: of all our programs together, from the kernel's own statistics in a run apart, null hops included.
-- **stamps in + out**: per packet; must equal the length of the path. **completed**: least share of journeys in any run, must be
-  99.9%%; **evicted** must be 0. Otherwise the row is void.
-- **bystander**: the target is another container of the same bridge, which has no traffic.
-`, s.wire(), s.Without, s.WindowMs, s.SettleMs, s.With, s.Without, s.Pairs, widest)
+	return strings.Join(lines, "\n")
 }

@@ -25,21 +25,23 @@ func span(rtts ...uint64) stats.Span {
 
 func good() Row {
 	return Row{
-		Name: "published port, hooks", Kind: KindTraced, WithoutNs: 18500, WithNs: 20165,
+		Load: "TCP ping-pong", Way: "published port", Arm: "hooks", Unit: "round trip", Kind: KindTraced,
+		WithoutNs: 18500, WithNs: 20165,
 		Ratios: []float64{1.08, 1.09, 1.10}, Ratio: 1.09, Interval: stats.Interval{Lo: 1.08, Hi: 1.10}, MeanRatio: 1.093,
-		Goal: 1.12, Runs: 21.5, RunsGoal: 22, Stamps: [2]float64{9, 9}, PathLength: [2]int{9, 9}, Completed: 1,
+		AddedNs: []float64{1600, 1700, 1800},
+		Goal:    1.12, Runs: 21.5, WindowRuns: 0.75, RunsGoal: 22, Stamps: [2]float64{9, 9}, PathLength: [2]int{9, 9}, Completed: 1,
 	}
 }
 
 func same() Row {
-	return Row{Name: "published port, A/A", Kind: KindSame, Ratio: 1.0004, Interval: stats.Interval{Lo: 0.998, Hi: 1.003}}
+	return Row{Load: "TCP ping-pong", Way: "published port", Arm: "A/A", Unit: "round trip", Kind: KindSame, Ratio: 1.0004, Interval: stats.Interval{Lo: 0.998, Hi: 1.003}}
 }
 
 func result(rows ...Row) Result {
 	return Result{
 		Version: "v0", Date: "2026-01-02", Machine: Machine{Kernel: "6.18.0", CPU: "CPU", Cores: 2, Virtual: true},
-		Scheme: Scheme{Pairs: 14, Seed: 7, WindowMs: 100, Without: 5, With: 10, SettleMs: 1100},
-		Rows:   rows, Body: benchbpf.Body{StampNs: 50, ClockNs: 38, JourneyNs: 55, Counted: 10, Expected: 10, Runs: 5, Rounds: 2},
+		Scheme: Scheme{Pairs: 14, Few: 7, Seed: 7, WindowMs: 100, Without: 5, With: 10, SettleMs: 1100},
+		Rows:   rows, Body: benchbpf.Body{StampNs: 47, ClockNs: 38, JourneyNs: 55, Counted: 10, Expected: 10, Runs: 5, Rounds: 2},
 	}
 }
 
@@ -62,6 +64,18 @@ func TestFill(t *testing.T) {
 	if r.Interval.Lo != 1.1 || r.Interval.Hi != 1.3 {
 		t.Errorf("Interval = %v, want [1.1, 1.3]", r.Interval)
 	}
+	if want := []float64{10, 40, 30}; !reflect.DeepEqual(r.AddedNs, want) {
+		t.Errorf("AddedNs = %v, want %v", r.AddedNs, want)
+	}
+}
+
+// What is attached for a part of the time is judged by all units, not by the median window, which it may have missed.
+func TestFillInAll(t *testing.T) {
+	r := Row{InAll: true}
+	r.Fill([]stats.Pair{{Before: span(100, 100), With: span(100, 100, 130), After: span(100, 100)}}, 1)
+	if math.Abs(r.Ratio-1.1) > 1e-9 || r.Ratio != r.MeanRatio {
+		t.Errorf("Ratio = %v, MeanRatio = %v, want 1.1", r.Ratio, r.MeanRatio)
+	}
 }
 
 func TestCheck(t *testing.T) {
@@ -77,6 +91,8 @@ func TestCheck(t *testing.T) {
 		{"evicted", func(r *Row) { r.Evicted = 1 }, "1 journeys were evicted"},
 		{"a stamp is missing", func(r *Row) { r.Stamps[1] = 8.5 }, "8.500 stamps per packet out, the path has 9"},
 		{"no path", func(r *Row) { r.PathLength[0] = 0 }, "no path in"},
+		{"nothing comes back of a flood", func(r *Row) { r.Unit, r.PathLength[1], r.Stamps[1] = "packet", 0, 0 }, ""},
+		{"nothing comes back of a request", func(r *Row) { r.Unit, r.PathLength[1], r.Stamps[1] = "request", 0, 0 }, "no path out"},
 		{"a bystander has no journeys", func(r *Row) { *r = Row{Kind: KindBystander} }, ""},
 	} {
 		row := good()
@@ -98,15 +114,21 @@ func TestVerdict(t *testing.T) {
 	}{
 		{"good", func(*Row) {}, "met; runs met"},
 		{"too slow", func(r *Row) { r.Ratio, r.Interval = 1.2, stats.Interval{Lo: 1.19, Hi: 1.21} }, "not met; runs met"},
-		{"just met as printed", func(r *Row) { r.Ratio = 1.1204 }, "met; runs met"},
-		{"near the goal", func(r *Row) { r.Interval.Hi = 1.13 }, "met, within the error; runs met"},
+		{"just met as printed", func(r *Row) { r.Interval.Hi = 1.1204 }, "met; runs met"},
+		{"a goal with more decimals than are printed", func(r *Row) { r.Goal, r.Ratio, r.Interval.Hi = 1/0.93, 1.07, 1.0754 }, "met; runs met"},
+		{"not sure", func(r *Row) { r.Interval.Hi = 1.13 }, "not met (the figure is, its interval is not); runs met"},
 		{"too many runs", func(r *Row) { r.Runs = 22.5 }, "met; runs not met"},
+		{"a stray packet", func(r *Row) { r.Runs = 22.02 }, "met; runs met"},
+		{"null hops are no part of the goal", func(r *Row) { r.WindowRuns = 3 }, "met; runs met"},
+		{"a peer", func(r *Row) { *r = Row{Kind: KindPeer, Unit: "round trip", Events: 18, Lost: 0.031} }, "18.00 events per round trip, 3.1% lost"},
 		{"void", func(r *Row) { r.Void = []string{"a", "b"} }, "void: a; b"},
 		{"only runs", func(r *Row) { r.Goal = 0 }, "runs met"},
 		{"A/A", func(r *Row) { *r = same() }, "holds"},
-		{"A/A off", func(r *Row) { *r = same(); r.Interval.Lo = 1.002 }, "does not hold"},
+		{"A/A off", func(r *Row) { *r = same(); r.Interval = stats.Interval{Lo: 1.004, Hi: 1.006} }, "does not hold"},
+		{"A/A off to the other side", func(r *Row) { *r = same(); r.Interval = stats.Interval{Lo: 0.99, Hi: 0.996} }, "does not hold"},
+		{"A/A near", func(r *Row) { *r = same(); r.Interval = stats.Interval{Lo: 1.0026, Hi: 1.006} }, "holds"},
 		{"A/A wide", func(r *Row) { *r = same(); r.Interval.Lo = 0.97 }, "does not hold"},
-		{"A/A touches as printed", func(r *Row) { *r = same(); r.Interval.Lo = 1.0004 }, "holds"},
+		{"A/A touches as printed", func(r *Row) { *r = same(); r.Interval.Lo = 1.0034 }, "holds"},
 	} {
 		row := good()
 		c.change(&row)
@@ -128,6 +150,10 @@ func TestVerdictOfANoisyRun(t *testing.T) {
 	if text := result(good()).Text(); !strings.Contains(text, "too noisy; runs met") {
 		t.Errorf("the table of a run without A/A arm judges times:\n%s", text)
 	}
+	peer := Row{Kind: KindPeer, Unit: "round trip", Events: 18}
+	if got := peer.Verdict(true); !strings.HasPrefix(got, "too noisy; 18.00 events") {
+		t.Errorf("a peer in noise: %q", got)
+	}
 }
 
 func TestTooNoisy(t *testing.T) {
@@ -136,7 +162,7 @@ func TestTooNoisy(t *testing.T) {
 	busy := result(same(), good())
 	busy.Busy = 0.3
 	modes := result(same(), good())
-	modes.Modes = []string{"two groups"}
+	modes.Modes = map[string]string{good().Group(): "two groups"}
 	for _, c := range []struct {
 		name   string
 		result Result
@@ -148,7 +174,7 @@ func TestTooNoisy(t *testing.T) {
 		{"other work", busy, "30% of a CPU"},
 		{"bimodal", modes, "two groups"},
 	} {
-		got := strings.Join(c.result.TooNoisy(), "; ")
+		got := strings.Join(c.result.TooNoisy(good().Group()), "; ")
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
@@ -160,6 +186,73 @@ func TestTooNoisy(t *testing.T) {
 				t.Errorf("%s: rendered says too noisy: %v\n%s", c.name, has, rendered)
 			}
 		}
+	}
+}
+
+// An A/A arm that does not hold voids the rows of its load and way, no others.
+func TestTooNoisyIsOfAGroup(t *testing.T) {
+	off, flood := same(), good()
+	off.Load, off.Interval = "UDP flood", stats.Interval{Lo: 1.01, Hi: 1.02}
+	flood.Load = "UDP flood"
+	r := result(same(), good(), off, flood)
+	if why := r.TooNoisy(good().Group()); len(why) > 0 {
+		t.Errorf("another load's noise: %v", why)
+	}
+	if !r.Failed() {
+		t.Error("a run of which a part does not count has not failed")
+	}
+	text := r.Text()
+	if !strings.Contains(text, "TOO NOISY, these rows do not count: UDP flood, published port: A/A is") || strings.Count(text, "TOO NOISY") != 1 {
+		t.Errorf("the text does not name the one group that does not count:\n%s", text)
+	}
+	long := good()
+	if long.InAll = true; long.Group() == good().Group() {
+		t.Error("a row judged by all units is held to the A/A arm of others")
+	}
+}
+
+func TestCompare(t *testing.T) {
+	peer := good()
+	peer.Arm, peer.AddedNs = "peer", []float64{16000, 17000, 18000}
+	c := Compare(peer, good(), 0.8, 8, 1)
+	if c.Times != 8 || c.PeerNs != 13600 || c.OursNs != 1700 || !c.Interval.Contains(8) || c.Group != good().Group() {
+		t.Errorf("%+v, want 8 times: eight tenths of 17000 over 1700", c)
+	}
+	for _, v := range []struct {
+		change func(*Comparison)
+		noisy  bool
+		want   string
+	}{
+		{func(c *Comparison) { c.Interval.Lo = 8 }, false, "met"},
+		{func(*Comparison) {}, false, "not met (the figure is, its interval is not)"},
+		{func(c *Comparison) { c.Times = 7.9 }, false, "not met"},
+		{func(c *Comparison) { c.Goal = 0 }, false, ""},
+		{func(c *Comparison) { c.Interval.Lo = 8 }, true, "too noisy"},
+	} {
+		changed := c
+		v.change(&changed)
+		if got := changed.Verdict(v.noisy); got != v.want {
+			t.Errorf("%+v: %q, want %q", changed, got, v.want)
+		}
+	}
+	r := result(same(), good(), peer)
+	r.Comparisons = []Comparison{c}
+	for _, rendered := range []string{r.Text(), r.Markdown()} {
+		if !strings.Contains(rendered, "13.60 us") || !strings.Contains(rendered, ">= 8") {
+			t.Errorf("the comparison is not shown:\n%s", rendered)
+		}
+	}
+}
+
+// Where nobody waits for a unit, there is also how many there are in a second.
+func TestCost(t *testing.T) {
+	r := Row{Unit: "packet"}
+	if got := r.cost(2500); got != "2.50 us (400.0 k/s)" {
+		t.Errorf("%q", got)
+	}
+	r.Unit = "round trip"
+	if got := r.cost(2500); got != "2.50 us" {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -179,11 +272,11 @@ func TestFailedByVoid(t *testing.T) {
 func TestBodyVerdict(t *testing.T) {
 	r := result()
 	if got := r.BodyVerdict(); got != "met" {
-		t.Errorf("12 ns over the clock: %q", got)
+		t.Errorf("9 ns over the clock: %q", got)
 	}
-	r.Body.StampNs = 54
+	r.Body.StampNs = 49
 	if got := r.BodyVerdict(); got != "not met" {
-		t.Errorf("16 ns over the clock: %q", got)
+		t.Errorf("11 ns over the clock: %q", got)
 	}
 }
 
@@ -203,8 +296,8 @@ func TestMarkdownFromStored(t *testing.T) {
 		t.Error("the stored result renders differently")
 	}
 	for _, want := range []string{
-		"quick trial", "| published port, hooks | 18.50 us | 20.16 us | x1.090 | [1.080, 1.100] | x1.093 | <= 1.12 | 21.50 | <= 22 | 9.00 + 9.00 | 100.000% | 0 | met; runs met |",
-		"kernel 6.18.0, CPU, 2 cores of a virtual machine", "12.0, met",
+		"quick trial", "| TCP ping-pong | published port | hooks | 18.50 us | 20.16 us | x1.090 | [1.080, 1.100] | x1.093 | <= 1.120 | 21.50 + 0.75 | <= 22 | 9.00 + 9.00 | 100.000% | 0 | met; runs met |",
+		"kernel 6.18.0, CPU, 2 cores of a virtual machine", "9.0, met",
 	} {
 		if !strings.Contains(back.Markdown(), want) {
 			t.Errorf("the page lacks %q:\n%s", want, back.Markdown())

@@ -92,6 +92,9 @@ func (p Pair) Without() []float64 { return append(p.Before.RTTs(), p.After.RTTs(
 // Ratio is the median window with, over the median window without.
 func (p Pair) Ratio() float64 { return Median(p.With.RTTs()) / Median(p.Without()) }
 
+// Added is the median window with, less the median window without, in nanoseconds per unit.
+func (p Pair) Added() float64 { return Median(p.With.RTTs()) - Median(p.Without()) }
+
 // MeanRatio is the same of all round trips together: what happens in a few
 // windows only is in it, and so is every disturbance.
 func (p Pair) MeanRatio() float64 {
@@ -113,16 +116,46 @@ func Bootstrap(values []float64, seed uint64) Interval {
 	}
 	random := rand.New(rand.NewPCG(seed, uint64(len(values))))
 	medians := make([]float64, resamples)
-	draw := make([]float64, len(values))
 	for i := range medians {
-		for j := range draw {
-			draw[j] = values[random.IntN(len(values))]
-		}
-		slices.Sort(draw)
-		medians[i] = quantileSorted(draw, 0.5)
+		medians[i] = redraw(random, values)
 	}
 	slices.Sort(medians)
 	return Interval{quantileSorted(medians, 0.025), quantileSorted(medians, 0.975)}
+}
+
+// MostTimes is where Times ends: beyond, the smaller of both can't be told from nothing.
+const MostTimes = 1000
+
+// Times returns how many times the median of one sample is that of another,
+// with the 95% bootstrap interval of that: both are drawn again independently.
+func Times(of, over []float64, seed uint64) (float64, Interval) {
+	if len(of) == 0 || len(over) == 0 {
+		return math.NaN(), Interval{math.NaN(), math.NaN()}
+	}
+	random := rand.New(rand.NewPCG(seed, uint64(len(of)+len(over))))
+	draws := make([]float64, resamples)
+	for i := range draws {
+		draws[i] = times(redraw(random, of), redraw(random, over))
+	}
+	slices.Sort(draws)
+	return times(Median(of), Median(over)), Interval{quantileSorted(draws, 0.025), quantileSorted(draws, 0.975)}
+}
+
+func times(of, over float64) float64 {
+	if over <= 0 || of > MostTimes*over {
+		return MostTimes
+	}
+	return of / over
+}
+
+// redraw returns the median of as many values, drawn with repetition.
+func redraw(random *rand.Rand, values []float64) float64 {
+	draw := make([]float64, len(values))
+	for i := range draw {
+		draw[i] = values[random.IntN(len(values))]
+	}
+	slices.Sort(draw)
+	return quantileSorted(draw, 0.5)
 }
 
 // Two groups of windows make a run bimodal when they lie this far apart and
@@ -156,7 +189,7 @@ func Modes(values []float64) (low, high, share float64) {
 	return low, high, share
 }
 
-// Bimodal says, in words, that round trips without tracing fall into two
+// Bimodal says, in words, that windows without tracing fall into two
 // groups, which happens when something else runs for a part of the time.
 // Empty when they do not.
 func Bimodal(rtts []float64) string {
@@ -164,7 +197,7 @@ func Bimodal(rtts []float64) string {
 	if share < modeShare || !(high > low*(1+modesApart)) {
 		return ""
 	}
-	return fmt.Sprintf("untraced round trips fall into two groups, %.2f and %.2f us (%.0f%% in the smaller)", low/1e3, high/1e3, share*100)
+	return fmt.Sprintf("untraced windows fall into two groups, %.2f and %.2f us (%.0f%% in the smaller)", low/1e3, high/1e3, share*100)
 }
 
 // Slope is what one more of something costs, between two sizes.

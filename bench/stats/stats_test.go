@@ -182,3 +182,49 @@ func TestSlope(t *testing.T) {
 		t.Errorf("Slope = %v, want 50", got)
 	}
 }
+
+func TestAdded(t *testing.T) {
+	p := Pair{Before: windows(100, 100, 100), With: windows(130, 150, 140), After: windows(110, 110, 110)}
+	if got := p.Added(); math.Abs(got-35) > 1e-9 {
+		t.Errorf("Added = %v, want 140 less 105", got)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	got, interval := Times([]float64{80, 90, 100}, []float64{10, 10, 10}, 1)
+	if got != 9 || interval.Lo != 8 || interval.Hi != 10 {
+		t.Errorf("Times = %v %v, want 9 [8, 10]", got, interval)
+	}
+	again, same := Times([]float64{80, 90, 100}, []float64{10, 10, 10}, 1)
+	if got != again || interval != same {
+		t.Error("the same seed gives another interval")
+	}
+	if got, interval := Times([]float64{5}, []float64{-1}, 1); got != MostTimes || interval.Hi != MostTimes {
+		t.Errorf("over nothing: %v %v, want the end of the scale", got, interval)
+	}
+	if got, interval := Times(nil, []float64{1}, 1); !math.IsNaN(got) || !math.IsNaN(interval.Lo) {
+		t.Errorf("of nothing: %v %v", got, interval)
+	}
+}
+
+// The interval of a quotient covers the truth about as often as it says, with noise in both.
+func TestTimesCovers(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 5))
+	const trials = 200
+	covered := 0
+	for trial := range trials {
+		draw := func(mean float64) []float64 {
+			values := make([]float64, 14)
+			for i := range values {
+				values[i] = mean + random.NormFloat64()*mean/10
+			}
+			return values
+		}
+		if _, interval := Times(draw(800), draw(100), uint64(trial)); interval.Contains(8) {
+			covered++
+		}
+	}
+	if covered < trials*90/100 {
+		t.Errorf("%d of %d intervals contain the truth, want 95%%", covered, trials)
+	}
+}

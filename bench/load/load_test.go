@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package pingpong
+package load
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
@@ -44,7 +48,7 @@ func newLoopback(t *testing.T) *netns.NS {
 }
 
 func way(ns *netns.NS, port uint16) Way {
-	return Way{Client: ns, Server: ns, Listen: port, Dial: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
+	return Way{Kind: KindTCP, Client: ns, Server: ns, Listen: port, Dial: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
 }
 
 func received(t *testing.T, ns *netns.NS) (packets uint64) {
@@ -152,8 +156,8 @@ func TestPlayErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer game.Close()
-	if _, err := game.Play(3, 1, time.Millisecond); err == nil || !strings.Contains(err.Error(), "no pair 3") {
-		t.Errorf("a pair that does not exist: %v", err)
+	if _, err := game.Play(3, 1, time.Millisecond); err == nil || !strings.Contains(err.Error(), "no way 3") {
+		t.Errorf("a way that does not exist: %v", err)
 	}
 	if _, err := game.Play(0, 1, time.Millisecond); err != nil {
 		t.Errorf("after an error: %v", err)
@@ -188,6 +192,64 @@ func TestDeadPlayers(t *testing.T) {
 func TestChildRefusesNonsense(t *testing.T) {
 	if err := runChild([]byte("{"), strings.NewReader(""), &strings.Builder{}); err == nil {
 		t.Error("orders that are no JSON were accepted")
+	}
+}
+
+// Every kind is played on its own ways, window after window, and its units are packets that were really sent.
+func TestKinds(t *testing.T) {
+	for kind, packets := range map[Kind]uint64{
+		KindUDP: 2, KindFlood: 1, KindHTTP: 2,
+		KindConnections: 9, // three to connect, the byte and its answer, their acknowledgements, what closes it and the reset
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			ns := newLoopback(t)
+			w := way(ns, 7001)
+			w.Kind = kind
+			game, err := Start(firstAllowed(t), w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer game.Close()
+			before := received(t, ns)
+			var total uint64
+			for range 2 { // the second begins where the first one ended
+				span, err := game.Play(0, 3, 10*time.Millisecond)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, units := range span.Trips {
+					if units == 0 || time.Duration(span.Ns[i]) < 10*time.Millisecond {
+						t.Errorf("window %d: %d units in %v", i, units, time.Duration(span.Ns[i]))
+					}
+				}
+				total += span.Total()
+			}
+			got := received(t, ns) - before
+			// requests that were in flight at the end are no units; their answers still come
+			if slack := uint64(2*connections*3 + 8); got < packets*total*3/4 || got > packets*total+slack {
+				t.Errorf("%d units were %d packets, want about %d", total, got, packets*total)
+			}
+		})
+	}
+}
+
+// The players' own HTTP is such that another client understands it.
+func TestHTTPIsHTTP(t *testing.T) {
+	response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(httpResponse())), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK || len(body) != 612 {
+		t.Errorf("status %d, %d bytes, %v", response.StatusCode, len(body), err)
+	}
+	request, err := http.ReadRequest(bufio.NewReader(strings.NewReader(httpRequest)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if request.Method != http.MethodGet || request.Close {
+		t.Errorf("%s, close %v: want a GET that keeps the connection", request.Method, request.Close)
 	}
 }
 
