@@ -20,7 +20,7 @@ type arm struct {
 	runsGoal float64 // most program runs per round trip; 0: none
 	major    bool    // has a goal that takes many pairs
 	quick    bool    // part of a quick trial
-	inAll    bool    // judged by all units of a long span, not by its median window: for what is attached for a part of the time
+	inAll    bool    // judged by the mean window of long spans: for what is attached for a part of the time
 }
 
 // Goals of the project: what may be reached by the upper end of the interval.
@@ -117,9 +117,11 @@ func (a arm) row() report.Row {
 	return row
 }
 
-// long makes the arm one that is judged by all units of long spans.
+// long makes the arm one that is judged by the mean window of long spans: what
+// is attached for a part of the time only may be missed by the median one.
 func (a *arm) long() *arm {
 	a.inAll = true
+	a.name += ", mean of long spans"
 	return a
 }
 

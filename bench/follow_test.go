@@ -119,7 +119,7 @@ func TestFollowedByLoad(t *testing.T) {
 
 // What is attached for a part of the time follows some packets, and cuts some.
 func TestFollowedInAll(t *testing.T) {
-	row := arm{way: wayPublished, kind: report.KindTraced, inAll: true}.row()
+	row := (&arm{way: wayPublished, kind: report.KindTraced}).long().row()
 	s := snapshot(1000)
 	s.Targets[0].Accounting[0].Completed -= 100
 	s.Targets[0].Accounting[0].Cut += 100

@@ -117,7 +117,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 func schemeOf(quick bool, pairs int, seed uint64) report.Scheme {
 	s := report.Scheme{Pairs: 12, Few: 5, WindowMs: 100, Without: 4, With: 10, SettleMs: 1200, Quick: quick}
 	if quick {
-		s.Pairs, s.Few, s.Without, s.With = 3, 3, 3, 5
+		s.Pairs, s.Few, s.Without, s.With, s.SettleMs = 3, 3, 3, 5, 1100
 	}
 	if pairs > 0 {
 		s.Pairs, s.Few = pairs, max(1, (pairs+1)/2)

@@ -141,12 +141,10 @@ func (b bench) untraced(a arm) (stats.Span, error) {
 	return b.world.game.Play(a.way, b.scheme.Without*a.longer(), b.window())
 }
 
-// inAllTimes is how much longer the spans are of what is attached for a part of the time only.
-const inAllTimes = 4
-
+// longer is how much longer the arm's spans are.
 func (a arm) longer() int {
 	if a.inAll {
-		return inAllTimes
+		return report.Longer
 	}
 	return 1
 }

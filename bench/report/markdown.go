@@ -75,6 +75,8 @@ it, then it is detached and %d windows without. All arms take turns in random or
 
 - **ratio**: median window with over median window without, of each pair; their median, and its bootstrap interval. A goal is met when
   the interval's end is on the right side of it.
+- **mean of long spans**: for what is attached for a part of the time only: spans are %d times as long, and the ratio is that of the mean
+  windows, none of which counts more than 1.2 times the median one without.
 - **all units**: the same from the time of all units of a span, so that what is attached for a part of the time only is in it, and so is
   every disturbance.
 - **A/A**: the same with nothing attached. Its interval must be at most +-%.2f wide and come as near to 1 as %.3f, or no row of its load
@@ -84,7 +86,7 @@ it, then it is detached and %d windows without. All arms take turns in random or
 - **stamps in + out**: per packet; must equal the length of the path. **completed**: least share of journeys in any run, must be
   99.9%%; **evicted** must be 0; started and ended journeys must balance exactly. Otherwise the row is void.
 - **bystander**: the target is another container of the same bridge, which has no traffic.
-`, s.wire(), s.Without, s.WindowMs, s.SettleMs, s.With, s.Without, s.Pairs, s.Few, widest, nearest)
+`, s.wire(), s.Without, s.WindowMs, s.SettleMs, s.With, s.Without, s.Pairs, s.Few, Longer, widest, nearest)
 }
 
 func explainPeers() string {

@@ -66,6 +66,9 @@ const (
 	KindPeer      Kind = "peer"      // another tool instead of vethtrace
 )
 
+// Longer is how much longer the spans are of an arm that is judged by its mean window.
+const Longer = 4
+
 // Row is one arm of a run. Times are nanoseconds per unit of the load.
 type Row struct {
 	Load       string         `json:"load"`
@@ -75,7 +78,7 @@ type Row struct {
 	Kind       Kind           `json:"kind"`
 	WithoutNs  float64        `json:"without_ns"` // median window
 	WithNs     float64        `json:"with_ns"`
-	InAll      bool           `json:"in_all"` // Ratios are those of all units of a span, not of its median window
+	InAll      bool           `json:"in_all"` // Ratios are those of the mean windows, not of the median ones, of long spans
 	Ratios     []float64      `json:"ratios"` // of each pair, in order
 	Ratio      float64        `json:"ratio"`  // their median
 	Interval   stats.Interval `json:"interval"`
@@ -97,7 +100,7 @@ type Row struct {
 // Group names the rows that share a load, its way and how they are judged, and so an A/A arm.
 func (r Row) Group() string {
 	if r.InAll {
-		return r.Load + ", " + r.Way + ", all units of long spans"
+		return r.Load + ", " + r.Way + ", mean of long spans"
 	}
 	return r.Load + ", " + r.Way
 }
@@ -116,14 +119,15 @@ func (r *Row) Fill(pairs []stats.Pair, seed uint64) {
 	var without, with, means []float64
 	r.Ratios, r.AddedNs = nil, nil
 	for _, pair := range pairs {
-		r.Ratios = append(r.Ratios, pair.Ratio())
+		if r.InAll {
+			r.Ratios = append(r.Ratios, pair.ClippedRatio())
+		} else {
+			r.Ratios = append(r.Ratios, pair.Ratio())
+		}
 		r.AddedNs = append(r.AddedNs, pair.Added())
 		means = append(means, pair.MeanRatio())
 		without = append(without, pair.Without()...)
 		with = append(with, pair.With.RTTs()...)
-	}
-	if r.InAll {
-		r.Ratios = means
 	}
 	r.WithoutNs, r.WithNs = stats.Median(without), stats.Median(with)
 	r.Ratio, r.MeanRatio = stats.Median(r.Ratios), stats.Median(means)

@@ -123,6 +123,30 @@ func Bootstrap(values []float64, seed uint64) Interval {
 	return Interval{quantileSorted(medians, 0.025), quantileSorted(medians, 0.975)}
 }
 
+// clip is how many times the median untraced window one window may count. All
+// that tracing does to a window stays far below; a machine that stands still
+// for a moment does not.
+const clip = 1.2
+
+// ClippedRatio is the mean window with, over the mean window without, none of
+// which counts more than clip times the median one without: for what is
+// attached for a part of the time, of which the median window may tell nothing.
+func (p Pair) ClippedRatio() float64 {
+	most := clip * Median(p.Without())
+	return clippedMean(p.With.RTTs(), most) / clippedMean(p.Without(), most)
+}
+
+func clippedMean(values []float64, most float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	var sum float64
+	for _, v := range values {
+		sum += min(v, most)
+	}
+	return sum / float64(len(values))
+}
+
 // MostTimes is where Times ends: beyond, the smaller of both can't be told from nothing.
 const MostTimes = 1000
 

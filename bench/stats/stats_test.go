@@ -228,3 +228,22 @@ func TestTimesCovers(t *testing.T) {
 		t.Errorf("%d of %d intervals contain the truth, want 95%%", covered, trials)
 	}
 }
+
+// A window in which tracing was attached for a part of the time counts as it is; one in which the machine stood still does not.
+func TestClippedRatio(t *testing.T) {
+	p := Pair{Before: windows(100, 100), With: windows(100, 100, 110, 110), After: windows(100, 100)}
+	if got := p.ClippedRatio(); math.Abs(got-1.05) > 1e-9 {
+		t.Errorf("ClippedRatio = %v, want 1.05", got)
+	}
+	p.With = windows(100, 100, 110, 900)
+	if got := p.ClippedRatio(); math.Abs(got-1.075) > 1e-9 {
+		t.Errorf("ClippedRatio = %v, want 1.075: the last window counts 120", got)
+	}
+	p = Pair{Before: windows(100, 100, 900), With: windows(100), After: windows(100)}
+	if got := p.ClippedRatio(); math.Abs(got-1/1.05) > 1e-9 {
+		t.Errorf("ClippedRatio = %v, want 1/1.05: windows without are held to the same", got)
+	}
+	if got := (Pair{}).ClippedRatio(); !math.IsNaN(got) {
+		t.Errorf("of nothing: %v", got)
+	}
+}
