@@ -178,13 +178,14 @@ func runsOf(id ebpf.ProgramID) (name string, count uint64, err error) {
 	return info.Name, statistics.RunCount, nil
 }
 
-// inWindows are the programs, by their names as the kernel cuts them, that are
-// attached for a part of the time only.
+// inWindows are the programs that are attached for a part of the time only, by
+// their names: in full, as a program's BTF has them, and as the kernel cuts them.
 func inWindows() map[string]bool {
 	names := map[string]bool{}
 	for _, hook := range tracer.Hooks() {
 		if hook.Duty == tracer.DutyWindows || hook.Duty == tracer.DutyMinute {
 			name := hook.Program
+			names[name] = true
 			names[name[:min(len(name), unix.BPF_OBJ_NAME_LEN-1)]] = true
 		}
 	}

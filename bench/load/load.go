@@ -24,7 +24,7 @@ type Kind string
 const (
 	KindTCP         Kind = "tcp"         // one byte goes back and forth over a connection: a unit is a round trip
 	KindUDP         Kind = "udp"         // the same in datagrams
-	KindFlood       Kind = "flood"       // datagrams of one byte to a socket that nobody reads: a unit is a packet
+	KindFlood       Kind = "flood"       // datagrams of one byte to a socket that nobody reads: a unit is a packet that came there
 	KindHTTP        Kind = "http"        // 64 kept-alive connections with a request in flight on each: a unit is a request
 	KindConnections Kind = "connections" // connect, one byte each way, reset: a unit is a connection
 )

@@ -3,6 +3,7 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -23,7 +24,7 @@ func (w wayOrders) player() (player, error) {
 	case KindTCP, KindUDP:
 		return &echoClient{fd: w.Clients[0], b: make([]byte, 1)}, nil
 	case KindFlood:
-		return &flooder{fd: w.Clients[0], b: make([]byte, 1)}, nil
+		return &flooder{fd: w.Clients[0], server: w.Servers[0], b: make([]byte, 1)}, nil
 	case KindHTTP:
 		return newHTTPClient(w.Clients)
 	case KindConnections:
@@ -84,13 +85,35 @@ func echo(fd int) {
 	}
 }
 
-// flooder sends packets that nobody reads.
+// flooder sends packets that nobody reads. Its units are the packets that came
+// to the socket: the wire may drop some before the host sees them, as a
+// network card's ring does.
 type flooder struct {
-	fd int
-	b  []byte
+	fd, server int
+	b          []byte
+	dropped    uint32 // by the socket, whose buffer is full, until the last look
 }
 
-func (f *flooder) begin() error  { return nil }
+// mostUnread is more packets than any socket's buffer holds.
+const mostUnread = 1 << 20
+
+// begin fills the socket's buffer, so that each packet from then on is dropped, and counted, there.
+func (f *flooder) begin() (err error) {
+	if f.dropped, err = drops(f.server); err != nil {
+		return err
+	}
+	before := f.dropped
+	for range mostUnread {
+		if err := write(f.fd, f.b); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+		if f.dropped, err = drops(f.server); err != nil || f.dropped != before {
+			return err
+		}
+	}
+	return errors.New("no packet comes to the socket that nobody reads")
+}
+
 func (f *flooder) finish() error { return nil }
 
 func (f *flooder) step() (uint64, error) {
@@ -99,7 +122,13 @@ func (f *flooder) step() (uint64, error) {
 			return 0, fmt.Errorf("send: %w", err)
 		}
 	}
-	return packetsPerLook, nil
+	now, err := drops(f.server)
+	if err != nil {
+		return 0, err
+	}
+	came := now - f.dropped // it wraps
+	f.dropped = now
+	return uint64(came), nil
 }
 
 // connector makes connections, one after the other, with one byte each way. It

@@ -4,6 +4,7 @@ package load
 
 import (
 	"errors"
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,24 @@ func write(fd int, what []byte) error {
 		return errClosed
 	}
 	return err
+}
+
+// What SO_MEMINFO answers: 32-bit numbers, from include/uapi/linux/sock_diag.h.
+const (
+	skMeminfoDrops  = 8
+	skMeminfoLength = 9
+)
+
+// drops is how many packets the socket had no room for.
+func drops(fd int) (uint32, error) {
+	var info [skMeminfoLength]uint32
+	length := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&length)), 0)
+	if errno != 0 {
+		return 0, fmt.Errorf("read what a socket dropped: %w", errno)
+	}
+	return info[skMeminfoDrops], nil
 }
 
 // epoll is a set of sockets to read from.

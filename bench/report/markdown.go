@@ -64,7 +64,7 @@ unit costs, all of its processor time included. Every packet is stamped. User sp
 %s
 
 - **TCP, UDP ping-pong**: one byte goes back and forth; a unit is a round trip. **UDP flood**: datagrams of one byte to a socket that nobody
-  reads; a unit is a packet, and a ratio of 1.075 keeps 93%% of the packets per second. **HTTP**: 64 kept-alive connections with a
+  reads; a unit is a packet that came there, and a ratio of 1.075 keeps 93%% of the packets per second. **HTTP**: 64 kept-alive connections with a
   request in flight on each, answered by 612 bytes; client and server do nothing else, so that the packets' way is most of it. **New
   connections**: connect, one byte each way, reset.
 - **published port**: from outside, through DNAT and the bridge. **host mode**: the same to a process of the host. **container to
