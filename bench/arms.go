@@ -98,6 +98,16 @@ func arms() []arm {
 	return all
 }
 
+// withBudget adds the row of vethtrace held to a budget by change, and its A/A arm.
+func withBudget(all []arm, change func(*tracer.Config)) []arm {
+	same := arm{way: wayPublished, name: armSame, kind: report.KindSame}
+	budget := arm{
+		way: wayPublished, name: "--max-overhead 1%", kind: report.KindTraced, goal: goalBudget,
+		subject: tracing{tracer.DetailHooks, (*world).measured, change},
+	}
+	return append(all, *same.long(), *budget.long())
+}
+
 // mark says whether the arm takes many pairs, and is part of a quick trial.
 func (a *arm) mark(major, quick bool) *arm {
 	a.major, a.quick = major, quick

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vethtrace/vethtrace/bench/report"
+	"github.com/vethtrace/vethtrace/tracer"
 )
 
 func TestArms(t *testing.T) {
@@ -84,6 +85,20 @@ func TestPick(t *testing.T) {
 		if !same[a.row().Group()] {
 			t.Errorf("%s has no A/A arm in a quick trial", a.row().Name())
 		}
+	}
+}
+
+// A budget is judged beside an A/A arm of its own, by mean windows.
+func TestWithBudget(t *testing.T) {
+	all := withBudget(arms(), func(c *tracer.Config) { c.Sample = 7 })
+	picked, err := pick(all, regexp.MustCompile("max-overhead"), false)
+	if err != nil || len(picked) != 2 || picked[0].kind != report.KindSame {
+		t.Fatalf("%+v, %v: want the row and its A/A arm", picked, err)
+	}
+	var config tracer.Config
+	picked[1].subject.(tracing).change(&config)
+	if row := picked[1].row(); config.Sample != 7 || !row.InAll || row.Goal != goalBudget {
+		t.Errorf("%+v, %+v", row, config)
 	}
 }
 
