@@ -25,7 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/internal/lab"
 )
 
@@ -34,7 +34,7 @@ import (
 const defaultResult = "bench/results/scale.json"
 
 func main() {
-	pingpong.MaybeChild()
+	load.MaybeChild()
 	lab.MaybeChild()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/bench/stats"
 	"github.com/vethtrace/vethtrace/internal/lab"
 )
 
 func TestMain(m *testing.M) {
-	pingpong.MaybeChild()
+	load.MaybeChild()
 	lab.MaybeChild()
 	os.Exit(m.Run())
 }

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vethtrace/vethtrace/bench/pingpong"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/bench/stats"
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/internal/netns"
@@ -198,7 +198,8 @@ func (b bench) cost(ctx context.Context, w *lab.World) (*cost, error) {
 		return nil, fmt.Errorf("read CPU affinity: %w", err)
 	}
 	nginx := w.Containers[0]
-	game, err := pingpong.Start(lastCPU(all), pingpong.Way{
+	game, err := load.Start(lastCPU(all), load.Way{
+		Kind:   load.KindTCP,
 		Client: w.Client.NS, Dial: netip.AddrPortFrom(w.Host.IP4, playPort), Server: nginx.NS, Listen: playPort,
 	})
 	if err != nil {
@@ -208,7 +209,7 @@ func (b bench) cost(ctx context.Context, w *lab.World) (*cost, error) {
 	return c, errors.Join(err, game.Close())
 }
 
-func (b bench) cycles(ctx context.Context, w *lab.World, game *pingpong.Game) (*cost, error) {
+func (b bench) cycles(ctx context.Context, w *lab.World, game *load.Game) (*cost, error) {
 	var trips [4][]float64 // untraced, one, all, one
 	for cycle := range b.scheme.Cycles {
 		for arm, targets := range [][]*lab.Container{nil, w.Containers[:1], w.Containers, w.Containers[:1]} {
@@ -236,7 +237,7 @@ func (b bench) cycles(ctx context.Context, w *lab.World, game *pingpong.Game) (*
 }
 
 // play returns the median round trip, in ns, while these are traced.
-func (b bench) play(w *lab.World, game *pingpong.Game, targets []*lab.Container) (trip float64, err error) {
+func (b bench) play(w *lab.World, game *load.Game, targets []*lab.Container) (trip float64, err error) {
 	if len(targets) > 0 {
 		s, err := start(b.program, b.thread, w.Host, targets)
 		if err != nil {
