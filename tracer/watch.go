@@ -71,7 +71,7 @@ func drainChanges(changes <-chan topology.Change) {
 
 // look reads the wiring and attaches what is new.
 func (t *Tracer) look() error {
-	view, err := topology.Read(t.host)
+	view, err := topology.ReadBrief(t.host)
 	if err != nil {
 		return fmt.Errorf("read the host's devices: %w", err)
 	}
