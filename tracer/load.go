@@ -61,7 +61,7 @@ type kernel struct {
 	loader   *loader
 	mem      *memory
 	bss      *ebpf.Map
-	rest     *ebpf.Collection         // .rodata, which programs are loaded with
+	rest     map[string]*ebpf.Map     // .rodata, which programs are loaded with
 	reasons  func() map[uint32]string // of drops, as this kernel numbers them
 }
 
@@ -119,9 +119,12 @@ func load(o object, cfg Config, f facts) (*kernel, error) {
 			delete(spec.Programs, name)
 		}
 	}
-	variables := maps.Clone(spec.Variables)
-	// the library would map .bss for its variables until the garbage collector comes by: longer than to Close
-	maps.DeleteFunc(spec.Variables, func(_ string, v *ebpf.VariableSpec) bool { return v.SectionName == ".bss" })
+	variables := spec.Variables
+	if err := freeze(spec); err != nil {
+		return nil, err
+	}
+	// the library would map their memory until the garbage collector comes by: longer than to Close
+	spec.Variables = nil
 	wanted := spec.Programs
 	spec.Programs = nil
 	coll, err := ebpf.NewCollection(spec)
@@ -129,17 +132,38 @@ func load(o object, cfg Config, f facts) (*kernel, error) {
 		return nil, loadError(err)
 	}
 	spec.Variables = variables
-	k := &kernel{programs: map[string]*ebpf.Program{}, rest: coll}
+	k := &kernel{programs: map[string]*ebpf.Program{}}
 	k.loader = newLoader(o, wanted, maps.Clone(coll.Maps))
 	k.bss = coll.DetachMap(".bss")
 	if err := coll.Assign(&k.maps); err != nil {
+		k.rest = coll.Maps
 		return nil, errors.Join(fmt.Errorf("find the maps: %w", err), k.close())
 	}
+	k.rest = coll.Maps // not the collection, which keeps its variables' memory mapped
 	if k.mem, err = newMemory(spec, &k.maps, k.bss, size.shards); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
 	k.reasons = sync.OnceValue(func() map[uint32]string { return dropReasons(o.types) })
 	return k, nil
+}
+
+// freeze writes the configuration into the section that it is loaded from.
+func freeze(spec *ebpf.CollectionSpec) error {
+	const section = ".rodata"
+	m := spec.Maps[section]
+	if m == nil || len(m.Contents) != 1 {
+		return fmt.Errorf("configure: no section %s", section)
+	}
+	contents, ok := m.Contents[0].Value.([]byte)
+	if !ok {
+		return fmt.Errorf("configure: section %s holds %T", section, m.Contents[0].Value)
+	}
+	for _, v := range spec.Variables {
+		if v.SectionName == section {
+			copy(contents[v.Offset:], v.Value)
+		}
+	}
+	return nil
 }
 
 func (k *kernel) close() error {
@@ -150,7 +174,9 @@ func (k *kernel) close() error {
 	for _, program := range k.programs {
 		errs = append(errs, program.Close())
 	}
-	k.rest.Close()
+	for _, m := range k.rest {
+		errs = append(errs, m.Close())
+	}
 	errs = append(errs, k.maps.Close(), k.bss.Close())
 	return errors.Join(errs...)
 }

@@ -8,13 +8,12 @@ import (
 
 	"github.com/vethtrace/vethtrace/exporter/json"
 	"github.com/vethtrace/vethtrace/exporter/text"
-	"github.com/vethtrace/vethtrace/exporter/tui"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
 // sink is where figures go.
 type sink interface {
-	updates() bool         // whether it wants any before the end
+	updates() bool         // whether it wants one now, before the end
 	live() bool            // whether somebody waits for the first one
 	quit() <-chan struct{} // closed when the reader has seen enough; nil: never
 	update(interval, whole tracer.Snapshot) error
@@ -98,49 +97,4 @@ func (t *textSink) final(_, whole tracer.Snapshot) error {
 		return err
 	}
 	return t.after(t.out, whole, t.options.Raw)
-}
-
-// liveSink is the live view, and plain text after it.
-type liveSink struct {
-	*textSink
-	feed  chan tui.Update
-	gone  chan struct{} // the view has ended
-	err   error         // why, once gone is closed
-	gate  *gate
-	ended bool
-}
-
-// newLiveSink takes the terminal over. Messages wait until end.
-func newLiveSink(ctx context.Context, s *session, plain *textSink) *liveSink {
-	l := &liveSink{textSink: plain, feed: make(chan tui.Update), gone: make(chan struct{}), gate: s.gate}
-	l.gate.close()
-	go func() {
-		defer close(l.gone)
-		l.err = tui.Run(ctx, tui.Config{
-			In: s.in, Out: s.out, Updates: l.feed, Color: plain.options.Color, Raw: plain.options.Raw,
-		})
-	}()
-	return l
-}
-
-func (*liveSink) updates() bool           { return true }
-func (*liveSink) live() bool              { return true }
-func (l *liveSink) quit() <-chan struct{} { return l.gone }
-
-func (l *liveSink) update(interval, whole tracer.Snapshot) error {
-	select {
-	case l.feed <- tui.Update{Interval: interval, Cumulative: whole}:
-	case <-l.gone:
-	}
-	return nil
-}
-
-func (l *liveSink) end() error {
-	if !l.ended {
-		l.ended = true
-		close(l.feed)
-		<-l.gone
-		l.gate.open()
-	}
-	return l.err
 }
