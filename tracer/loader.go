@@ -152,7 +152,8 @@ func (l *loader) close() error {
 }
 
 // A schedule are attachments that wait for their programs. Before journeys may
-// start it does not matter in which order they are done.
+// start it does not matter in which order they are done, as no two of them are
+// at the same place; null hops are, and come when all others stand.
 type schedule struct {
 	byProgram map[string][]func(*ebpf.Program) error
 	all, done int

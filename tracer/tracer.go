@@ -102,14 +102,14 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}
-	// the zero line is there before the first packet
-	if err := errors.Join(t.windows.attach(), t.windows.tcx.look(false, time.Now())); err != nil {
-		return err
-	}
 	if err := t.later.run(t.kernel); err != nil {
 		return err
 	}
 	t.later = nil
+	// the zero line is there before the first packet, and right behind what it stands for
+	if err := errors.Join(t.windows.attach(), t.windows.tcx.look(false, time.Now())); err != nil {
+		return err
+	}
 	if err := t.findSockets(targets); err != nil {
 		return err
 	}
