@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vethtrace/vethtrace/internal/environment"
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer/topology"
 )
@@ -12,10 +13,12 @@ import (
 // Config says what to trace. The zero value traces nothing at detail hooks
 // until targets are added.
 type Config struct {
-	Host     *netns.NS // where the bridge and the uplinks live; nil: the namespace of the caller. Stays the caller's.
-	Version  string    // for snapshots
-	Detail   Detail    // default DetailHooks
-	Capacity int       // most targets at a time; default 8
+	Host    *netns.NS // where the bridge and the uplinks live; nil: the namespace of the caller. Stays the caller's.
+	Version string    // for snapshots
+	// Environment is what is traced in, for snapshots; nil where nobody wants it.
+	Environment *environment.Environment
+	Detail      Detail // default DetailHooks
+	Capacity    int    // most targets at a time; default 8
 	// Devices takes the borders of devices: ProviderTCX or ProviderTracepoint;
 	// "": tcx up to 64 targets, tracepoints from the first target above on.
 	Devices  Provider

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vethtrace/vethtrace/internal/environment"
 	"github.com/vethtrace/vethtrace/tracer/histogram"
 )
 
@@ -54,6 +55,8 @@ type Snapshot struct {
 	Journeys []Journey // slow and sampled ones, in order of their end, since Open
 	Observer Observer
 	Notes    []string // what a reader must know: a bound NFQUEUE, a hook that could not be attached
+	// Environment is what was traced in; nil where it was not read.
+	Environment *environment.Environment
 }
 
 // Target is one traced namespace (or, in host mode, one set of sockets).

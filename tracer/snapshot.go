@@ -36,6 +36,7 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	s := Snapshot{
 		Version: t.cfg.Version, Kernel: release(), Detail: t.cfg.Detail, Start: t.start,
 		Duration: time.Since(t.start), Final: t.final, Notes: slices.Clone(t.notes),
+		Environment: t.cfg.Environment,
 	}
 	drops, err := t.drops()
 	if err != nil {

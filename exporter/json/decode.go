@@ -99,7 +99,7 @@ func sure[From, To any](convert func(From) To) func(From) (To, error) {
 func decode(d document) (s tracer.Snapshot, err error) {
 	s = tracer.Snapshot{
 		Version: d.Version, Kernel: d.Kernel, Detail: tracer.Detail(d.Detail),
-		Observer: tracer.Observer(d.Observer),
+		Observer: tracer.Observer(d.Observer), Environment: d.Environment,
 	}
 	switch s.Detail {
 	case tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables:

@@ -1,5 +1,7 @@
 package json
 
+import "github.com/vethtrace/vethtrace/internal/environment"
+
 // Schema is the version of the documents that this package writes and reads.
 // It changes only when a key is removed or changes its meaning.
 const Schema = 1
@@ -18,6 +20,8 @@ type document struct {
 	Journeys  []journey `json:"journeys"`
 	Observer  observer  `json:"observer"`
 	Notes     []string  `json:"notes"`
+	// Environment is of the first documents that had it, of schema 1, missing in older ones.
+	Environment *environment.Environment `json:"environment"`
 }
 
 type target struct {

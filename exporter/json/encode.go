@@ -59,6 +59,8 @@ func encode(s tracer.Snapshot) document {
 		Journeys:  all(s.Journeys, encodeJourney),
 		Observer:  encodeObserver(s.Observer),
 		Notes:     all(s.Notes, same),
+
+		Environment: s.Environment,
 	}
 }
 

@@ -291,6 +291,23 @@ func TestGoldenDocument(t *testing.T) {
 	}
 }
 
+// A document of a version that wrote no environment is read as it was.
+func TestDocumentsOfOlderVersions(t *testing.T) {
+	data, err := os.ReadFile("testdata/document-without-environment.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeLine(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := small()
+	want.Environment = nil
+	if !bytes.Equal(encoded(t, got), encoded(t, want)) {
+		t.Error("it is read as something else")
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	var b bytes.Buffer
 	if err := EncodeLine(&b, small()); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vethtrace/vethtrace/internal/environment"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
@@ -172,6 +173,31 @@ func Snapshot() tracer.Snapshot {
 			Stamps:  189204, CPUShare: 0.0087, RingLost: 0,
 		},
 		Notes: []string{"an NFQUEUE is bound in the namespace of nginx: its links go last, and once"},
+
+		Environment: machine(),
+	}
+}
+
+func machine() *environment.Environment {
+	proxy := true
+	return &environment.Environment{
+		Host:   environment.Host{Name: "dhost", Machine: "0123456789ab", Boot: "3c5e7b1a-54f4-4f44-8f0c-3a2a2a0c7f11"},
+		Kernel: environment.Kernel{Release: "6.18.0-1-amd64", Version: "#1 SMP PREEMPT_DYNAMIC", Arch: "x86_64"},
+		CPU: environment.CPU{
+			Model: "Example CPU", Count: 2, Virtual: true, Governor: "performance", ClockSource: "tsc",
+			Mitigations: map[string]string{"retbleed": "Mitigation: Enhanced IBRS"},
+		},
+		Devices: []environment.Device{
+			{Name: "eth0", Driver: "virtio_net", MTU: 1500, Qdisc: "fq_codel", Offloads: []string{"gro", "gso", "tso"}},
+			{Name: "docker0", Kind: "bridge", Driver: "bridge", MTU: 1500, Offloads: []string{}},
+		},
+		Sysctls:   map[string]string{"net.ipv4.ip_forward": "1", "net.bridge.bridge-nf-call-iptables": "1"},
+		Netfilter: environment.Netfilter{Backend: "nf_tables", Rules: 12, Chains: map[string]int{"ip/filter": 8, "ip/nat": 4}},
+		Docker: &environment.Docker{
+			Version: "20.10.24", StorageDriver: "overlay2", CgroupVersion: "2", Runtime: "runc", UserlandProxy: &proxy,
+			BridgeName: "docker0", BridgeMTU: "1500", BridgeICC: "true", BridgeMasquerade: "true", IPv4Forwarding: true,
+		},
+		Tool: "0.1.0", Unread: []string{},
 	}
 }
 
