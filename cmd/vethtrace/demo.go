@@ -83,6 +83,9 @@ func demo(ctx context.Context, s streams, view *viewOptions, wire lab.WireKind) 
 	defer d.close()
 	cfg := view.config(run.log)
 	cfg.Host = world.Host.NS
+	if view.output == outputJSON {
+		cfg.Environment = surroundings(ctx, world.Host.NS, nil)
+	}
 	return run.trace(ctx, cfg, d.specs, d)
 }
 

@@ -33,6 +33,9 @@ func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, 
 	}
 	defer found.close()
 	found.configure(&cfg)
+	if view.output == outputJSON {
+		cfg.Environment = surroundings(ctx, found.host, found.engine)
+	}
 	specs, err := found.specs(cfg)
 	if err != nil {
 		return explainRights(explainLimit(err))

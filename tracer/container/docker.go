@@ -49,6 +49,10 @@ func NewDocker(cfg Config) (*Docker, error) {
 	return &Docker{api: api, host: host}, nil
 }
 
+// API is the client that the engine is asked through, for what this package
+// does not ask. It is closed with d.
+func (d *Docker) API() *client.Client { return d.api }
+
 // Host is the engine's address.
 func (d *Docker) Host() string { return d.host }
 

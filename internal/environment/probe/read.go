@@ -162,22 +162,25 @@ func names() []string {
 	}
 }
 
-// sysctls reads those that there are: some come with a module, some are only of
-// the first namespace.
+// sysctls reads those that there are: some come with a module, and some, which
+// are of the whole machine, are seen in its first namespace only.
 func (r *reader) sysctls(ns *netns.NS) error {
-	return in(ns, func() error {
-		for _, name := range names() {
-			value, err := read("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-			case err != nil:
-				return err
-			default:
-				r.Sysctls[name] = strings.Join(strings.Fields(value), " ")
-			}
+	return errors.Join(in(nil, r.someSysctls), in(ns, r.someSysctls))
+}
+
+// someSysctls reads those of the thread's namespace over those that are there.
+func (r *reader) someSysctls() error {
+	for _, name := range names() {
+		value, err := read("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		default:
+			r.Sysctls[name] = strings.Join(strings.Fields(value), " ")
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func (r *reader) rules(ns *netns.NS) error {

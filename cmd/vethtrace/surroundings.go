@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+
+	"github.com/vethtrace/vethtrace/internal/environment"
+	"github.com/vethtrace/vethtrace/internal/environment/probe"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer/container"
+)
+
+// surroundings reads what a measurement is made in; engine may be nil.
+func surroundings(ctx context.Context, host *netns.NS, engine *container.Docker) *environment.Environment {
+	cfg := probe.Config{Host: host, Tool: versionText()}
+	if engine != nil {
+		cfg.Engine = func() (*environment.Docker, error) { return probe.ReadEngine(ctx, engine.API()) }
+	}
+	e := probe.Read(cfg)
+	return &e
+}
