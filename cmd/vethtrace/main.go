@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/internal/loadgen"
 )
 
 // version is set by -ldflags "-X main.version=...".
@@ -22,6 +23,7 @@ var version = ""
 
 func main() {
 	lab.MaybeChild()
+	loadgen.MaybeChild()
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 

@@ -38,10 +38,13 @@ func (s Series) mean(drawn []int) float64 {
 			count, sum = count+s[i].Count, sum+s[i].Sum
 		}
 	}
-	if count == 0 {
-		return 0
+	if count > 0 {
+		return sum / count
 	}
-	return sum / count
+	if drawn != nil {
+		return s.mean(nil) // what is measured in windows is not in every round, nor in every draw
+	}
+	return 0
 }
 
 // filled is how many rounds have a value.
@@ -127,6 +130,24 @@ func (d Draws) Estimate(f Statistic) *result.Estimate {
 		return nil
 	}
 	e := d.estimate(f)
+	lo, hi := e.interval(1)
+	return &result.Estimate{Ns: e.point, Lo: lo, Hi: hi}
+}
+
+// Joint is a figure of two measurements that were made apart, each with rounds
+// of its own: its arguments are those drawn of the one, then of the other.
+type Joint func(of, against, ofOther, againstOther []int) float64
+
+// Joint estimates a figure of two measurements.
+func (d Draws) Joint(other Draws, f Joint) *result.Estimate {
+	if d.rounds < MinRounds || other.rounds < MinRounds {
+		return nil
+	}
+	e := estimate{point: f(nil, nil, nil, nil), rounds: min(d.rounds, other.rounds), drawn: make([]float64, len(d.of))}
+	for i := range d.of {
+		e.drawn[i] = f(d.of[i], d.against[i], other.of[i], other.against[i])
+	}
+	slices.Sort(e.drawn)
 	lo, hi := e.interval(1)
 	return &result.Estimate{Ns: e.point, Lo: lo, Hi: hi}
 }

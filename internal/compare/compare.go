@@ -113,8 +113,10 @@ func (c *comparer) direction(d tracer.Direction, of, against *tracer.Path) {
 // socket adds what follows the journey's end, where both sides have it: it is
 // measured in windows, of a part of the packets.
 func (c *comparer) socket(of, against *tracer.Latency) {
-	if of.Hist.Count() < MinPackets || against.Hist.Count() < MinPackets {
-		return
+	for _, l := range []*tracer.Latency{of, against} {
+		if l.Hist.Count() < MinPackets || seriesOf(l.Rounds).filled() < MinRounds {
+			return
+		}
 	}
 	l := line{Row: result.Row{Hop: "socket", Layer: LayerSocket}, of: of, against: against}
 	c.fill(&l, "", "")

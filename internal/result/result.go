@@ -187,7 +187,8 @@ type Comparison struct {
 	Distinct  bool       `json:"distinguishable" doc:"the 95% interval of the whole difference does not contain 0"`
 	Explained *Explained `json:"explained" doc:"of kind bench: what the client saw against what the hops say; null otherwise"`
 
-	ExplainedShare  *Share `json:"explained_share" doc:"of kind bench: difference of the traced hops over both directions, by the difference that the client measured, on means; null with the reason in explained_share_reason"`
+	ExplainedShare  *Share `json:"explained_share" doc:"of kind bench: difference of the traced hops over both directions, by the difference that the client measured, on means, both without what measuring costs: explained.hops / explained.client; null with the reason in explained_share_reason"`
+	ExplainedTraced *Share `json:"explained_share_traced" doc:"the same as measured: explained.hops_raw / explained.client_traced, in which what measuring costs outside of the hops counts as not explained; null likewise"`
 	ExplainedReason string `json:"explained_share_reason" doc:"why explained_share is null; empty where it is not"`
 }
 
@@ -227,11 +228,14 @@ type Layer struct {
 
 // Explained is the client's difference, part by part.
 type Explained struct {
-	Client   *Estimate `json:"client" doc:"difference of the client's mean, while traced; null with too few rounds"`
-	Untraced *Estimate `json:"client_untraced" doc:"the same with nothing attached; null with too few rounds"`
-	Hops     *Estimate `json:"hops" doc:"difference of the hops of a request, over both directions, as measured: only hops with a stamp at both ends"`
-	Parts    []Part    `json:"parts" doc:"what is no hop: time in the application or the proxy, one line each"`
-	NotSeen  *Part     `json:"not_seen" doc:"what is left of client; null where client or hops are"`
+	Client  *Estimate `json:"client" doc:"difference of the client's mean with nothing attached; null with too few rounds"`
+	Hops    *Estimate `json:"hops" doc:"difference of the hops of a request, over both directions, without what measuring costs: only hops with a stamp at both ends"`
+	Parts   []Part    `json:"parts" doc:"what is no hop: time in the application or the proxy, one line each, without what measuring costs"`
+	NotSeen *Part     `json:"not_seen" doc:"what is left of client: client = hops + parts + not_seen; null where client or hops are"`
+
+	ClientTraced *Estimate `json:"client_traced" doc:"difference of the client's mean while traced"`
+	HopsRaw      *Estimate `json:"hops_raw" doc:"hops as measured, what measuring costs in them"`
+	Tracing      *Part     `json:"tracing" doc:"what measuring costs outside of the hops, as when a journey's end is written down: client_traced - client - (hops_raw - hops)"`
 }
 
 // Part is a line beside the hops.
@@ -240,5 +244,8 @@ type Part struct {
 	Mean Estimate `json:"difference_mean" doc:"of - against"`
 }
 
-// NotSeen names what neither hops nor parts are.
-const NotSeen = "not seen (client side, scheduling, driver)"
+// The names of parts.
+const (
+	NotSeen = "not seen (client side, scheduling, driver)" // what neither hops nor parts are
+	Tracing = "measuring, outside of the hops"
+)

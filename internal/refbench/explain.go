@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package refbench
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vethtrace/vethtrace/internal/compare"
+	"github.com/vethtrace/vethtrace/internal/result"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// finish computes what one load's rounds say.
+func (r *runner) finish(load result.Load) error {
+	for _, w := range r.ways {
+		c := r.cells[w.Name]
+		out, err := c.encode()
+		if err != nil {
+			return err
+		}
+		// Rounds with tracing lie between rounds without: two independent samples.
+		draws := compare.NewDraws(r.Seed, len(c.traced.rounds), len(c.untraced.rounds), false)
+		out.TracingAdded = draws.Estimate(compare.Difference(c.traced.series(), c.untraced.series(), 0, 0))
+		r.bench.Cells = append(r.bench.Cells, out)
+		if out.Traced.Errors+out.Untraced.Errors > 0 {
+			r.notes = append(r.notes, fmt.Sprintf("%s by way %s: %d requests failed, the last one by: %s",
+				load.Name, w.Name, out.Traced.Errors+out.Untraced.Errors, out.Traced.LastError+out.Untraced.LastError))
+		}
+	}
+	for _, w := range r.ways {
+		if w.Against == "" {
+			continue
+		}
+		comparison, err := r.compare(load, r.cells[w.Name], r.cells[w.Against])
+		if err != nil {
+			return err
+		}
+		r.all = append(r.all, comparison)
+	}
+	return nil
+}
+
+// compare compares two ways of one load.
+func (r *runner) compare(load result.Load, of, against *cell) (result.Comparison, error) {
+	o := compare.Options{Of: of.way.Name, Against: against.way.Name, Paired: true, Seed: r.Seed}
+	c, _, err := compare.Targets(of.target(), against.target(), o)
+	var nothing *compare.NothingError
+	if errors.As(err, &nothing) {
+		c = result.Comparison{Of: o.Of, Against: o.Against, Paired: true, Verdict: err.Error(), Whole: result.Row{Hop: "whole", Layer: "whole"}}
+	} else if err != nil {
+		return c, err
+	}
+	c.Load = load.Name
+	r.explain(&c, load, of, against)
+	return c, nil
+}
+
+func (c *cell) target() tracer.Target {
+	if len(c.trace.Targets) == 0 {
+		return tracer.Target{Name: c.way.Target}
+	}
+	return c.trace.Targets[0]
+}
+
+// explain sets what the client saw against what the hops say. What the client
+// waits with nothing attached is what a user has: it stands against hops without
+// what measuring costs. Both as measured are told beside it.
+func (r *runner) explain(c *result.Comparison, load result.Load, of, against *cell) {
+	traced := compare.NewDraws(r.Seed, len(of.traced.rounds), len(against.traced.rounds), true)
+	quiet := compare.NewDraws(r.Seed+1, len(of.untraced.rounds), len(against.untraced.rounds), true)
+	client := compare.Difference(of.untraced.series(), against.untraced.series(), 0, 0)
+	clientTraced := compare.Difference(of.traced.series(), against.traced.series(), 0, 0)
+	hopsRaw := compare.Difference(of.hops, against.hops, 0, 0)
+	hops := compare.Difference(of.hops, against.hops, of.nullPerRequest(), against.nullPerRequest())
+	e := &result.Explained{
+		Client: quiet.Estimate(client), Hops: traced.Estimate(hops),
+		ClientTraced: traced.Estimate(clientTraced), HopsRaw: traced.Estimate(hopsRaw),
+	}
+	seen := []compare.Statistic{hops}
+	for _, p := range parts(of, against) {
+		if estimate := traced.Estimate(p.mean); estimate != nil {
+			e.Parts = append(e.Parts, result.Part{Name: p.name, Mean: *estimate})
+			seen = append(seen, p.mean)
+		}
+	}
+	e.NotSeen = named(result.NotSeen, traced.Joint(quiet, func(a, b, c, d []int) float64 {
+		left := client(c, d)
+		for _, part := range seen {
+			left -= part(a, b)
+		}
+		return left
+	}))
+	e.Tracing = named(result.Tracing, traced.Joint(quiet, func(a, b, c, d []int) float64 {
+		return clientTraced(a, b) - client(c, d) - (hopsRaw(a, b) - hops(a, b))
+	}))
+	c.Explained = e
+	c.ExplainedReason = unexplainable(load, of, against, e.Client)
+	if c.ExplainedReason != "" {
+		return
+	}
+	c.ExplainedTraced = traced.Share(hopsRaw, clientTraced)
+	if s := traced.Joint(quiet, func(a, b, c, d []int) float64 { return hops(a, b) / client(c, d) }); s != nil {
+		c.ExplainedShare = &result.Share{Share: s.Ns, Lo: s.Lo, Hi: s.Hi}
+	}
+}
+
+func named(name string, e *result.Estimate) *result.Part {
+	if e == nil {
+		return nil
+	}
+	return &result.Part{Name: name, Mean: *e}
+}
+
+// nullPerRequest is what the stamps cost that lie in the hops of a request.
+func (c *cell) nullPerRequest() float64 {
+	requests := float64(c.traced.all.Hist.Count())
+	if requests == 0 {
+		return 0
+	}
+	var ns float64
+	for _, p := range c.target().Paths {
+		ns += float64(p.Packets) * p.Latency.Null.MeanNs
+	}
+	return ns / requests
+}
+
+// unexplainable says why there is no explained share; "" where there is one.
+func unexplainable(load result.Load, of, against *cell, client *result.Estimate) string {
+	if !load.OnePacket {
+		return "requests of this load have several packets, or several are under way at a time: their hops overlap in time, and do not add up to what the client waits; per_request has their sum"
+	}
+	const most = 1.02
+	for _, c := range []*cell{of, against} {
+		legs := 1.0
+		if c.way.Name == WayProxy {
+			legs = 2
+		}
+		if p := c.perRequest(c.target()); p.PacketsIn > most*legs || p.PacketsOut > most*legs {
+			return fmt.Sprintf("way %s has %.2f packets in and %.2f out for a request: their hops overlap in time", c.way.Name, p.PacketsIn, p.PacketsOut)
+		}
+	}
+	if client == nil {
+		return "too few rounds"
+	}
+	if client.Lo <= 0 && client.Hi >= 0 {
+		return "the difference that the client measured is not distinguishable from zero"
+	}
+	return ""
+}
+
+// part is time that no hop is.
+type part struct {
+	name string
+	mean compare.Statistic
+}
+
+// parts are those that were measured on either side in enough rounds.
+func parts(of, against *cell) []part {
+	var all []part
+	for _, p := range []struct {
+		name string
+		of   func(tracer.Target) *tracer.Latency
+	}{
+		{"docker-proxy", proxyOf},
+		{"socket (end of LOCAL_IN to data ready)", func(t tracer.Target) *tracer.Latency { return &t.Waiting.Transport }},
+		{"application (data ready to the first byte read)", func(t tracer.Target) *tracer.Latency { return &t.Waiting.Reader }},
+	} {
+		a, okA := sparse(of, p.of(of.target()))
+		b, okB := sparse(against, p.of(against.target()))
+		proxied := p.of(of.target()) == nil || p.of(against.target()) == nil
+		if okA && okB || proxied && (okA || okB) {
+			all = append(all, part{p.name, compare.Difference(a, b, nullOf(p.of(of.target())), nullOf(p.of(against.target())))})
+		}
+	}
+	return all
+}
+
+func nullOf(l *tracer.Latency) float64 {
+	if l == nil {
+		return 0
+	}
+	return l.Null.MeanNs
+}
+
+func proxyOf(t tracer.Target) *tracer.Latency {
+	if t.Proxied == nil || t.Proxied.Proxy.Hist.Count() == 0 {
+		return nil
+	}
+	return &t.Proxied.Proxy
+}
+
+// sparse is a latency's rounds in the places of the cell's. It is measured in
+// windows: ok is false where too few rounds have any, for a resample without
+// one would be taken for 0.
+func sparse(c *cell, l *tracer.Latency) (s compare.Series, ok bool) {
+	if l == nil {
+		return nil, false
+	}
+	at := map[time.Duration]int{}
+	for i, r := range c.traced.rounds {
+		at[r.Start] = i
+	}
+	s = make(compare.Series, len(c.traced.rounds))
+	filled := 0
+	for _, r := range l.Rounds {
+		if i, ok := at[r.Start]; ok && r.Count > 0 {
+			s[i] = compare.Sample{Count: float64(r.Count), Sum: float64(r.SumNs)}
+			filled++
+		}
+	}
+	return s, filled*2 >= len(s)
+}

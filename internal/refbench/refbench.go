@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package refbench drives load to servers by several ways, and tells what the
+// client saw against what the hops say: vethtrace bench.
+//
+//	World (servers, ways) ─┐
+//	loads ─────────────────┴─> rounds A B B A, untraced, traced, untraced ─> cells ─> comparisons
+//
+// Rounds of one load and all ways are interleaved, so that what changes on the
+// machine meanwhile meets all ways alike; rounds with tracing lie between rounds
+// without. Before each round the load runs for a while that is in no figure.
+package refbench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/vethtrace/vethtrace/internal/environment"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/internal/result"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// Config says what to measure.
+type Config struct {
+	Version  string
+	World    World
+	Ways     []string // names of those to run; none: all that the world has
+	Loads    []string // likewise
+	Duration time.Duration
+	Detail   tracer.Detail
+	Seed     uint64
+	// Environment of the host, to be put into the document.
+	Environment *environment.Environment
+	// Progress is told after each round; nil: nobody.
+	Progress func(Progress)
+	Log      *slog.Logger
+	// ClientDelay makes the client of one way wait in each exchange, outside of
+	// every stamp: a known truth for tests.
+	ClientDelay map[string]time.Duration
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Done, Total int // rounds
+	Left        time.Duration
+	Doing       string // load, and whether it is traced
+}
+
+// ErrNoTime is returned when the duration has no room for a single load.
+var ErrNoTime = errors.New("no time for a single load")
+
+// UnknownError is returned for a way or load that there is not.
+type UnknownError struct {
+	Kind, Name string
+	Known      []string
+}
+
+// Error names those that there are.
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("no %s %q: there are %v", e.Kind, e.Name, e.Known)
+}
+
+// runner is one run.
+type runner struct {
+	Config
+	thread *netns.Thread // starts the clients
+	ways   []Way
+	loads  []result.Load
+	plan   plan
+	start  time.Time
+	end    time.Time
+	cpu    int
+	done   int
+	bench  *result.Bench
+	notes  []string
+	cells  map[string]*cell // by way, of the load that runs
+	all    []result.Comparison
+}
+
+// Run measures all ways under all loads and returns the document. It ends with
+// ctx, and within Duration: what was not measured then is left out, and said so.
+func Run(ctx context.Context, cfg Config) (result.Document, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &runner{Config: cfg, thread: netns.NewThread(), start: time.Now(), cpu: runtime.NumCPU() - 1}
+	defer r.thread.Close()
+	r.end = r.start.Add(cfg.Duration)
+	if err := r.choose(); err != nil {
+		return result.Document{}, err
+	}
+	r.plan = newPlan(cfg.Duration, len(r.ways), len(r.loads))
+	info := cfg.World.Info()
+	r.bench = &result.Bench{
+		World: info.Kind, Image: info.Image, Wire: info.Wire, Detail: string(cfg.Detail), Seed: cfg.Seed, CPU: r.cpu,
+		Rounds: r.plan.rounds, RoundS: r.plan.round.Seconds(), WarmupS: r.plan.warmup.Seconds(), Order: r.order(),
+		LeftOut: info.LeftOut,
+	}
+	for _, w := range r.ways {
+		r.bench.Ways = append(r.bench.Ways, w.Way)
+	}
+	for _, load := range r.loads {
+		if time.Until(r.end) < r.plan.least(len(r.ways)) {
+			r.bench.LeftOut = append(r.bench.LeftOut, "load "+load.Name+": no time was left for it")
+			r.bench.Cut = true
+			continue
+		}
+		if err := r.load(ctx, load); err != nil {
+			return result.Document{}, fmt.Errorf("load %s: %w", load.Name, err)
+		}
+		r.bench.Loads = append(r.bench.Loads, load)
+	}
+	if len(r.bench.Loads) == 0 {
+		return result.Document{}, ErrNoTime
+	}
+	return r.document(), nil
+}
+
+// choose finds the ways and loads that were asked for. A way that is compared
+// with another one brings it along.
+func (r *runner) choose() error {
+	known := r.World.Ways()
+	wanted := map[string]bool{}
+	for _, name := range r.Ways {
+		w, ok := wayNamed(known, name)
+		if !ok {
+			return &UnknownError{"way", name, wayNames(known)}
+		}
+		wanted[name] = true
+		if w.Against != "" {
+			wanted[w.Against] = true
+		}
+	}
+	for _, w := range known {
+		if len(r.Ways) == 0 || wanted[w.Name] {
+			r.ways = append(r.ways, w)
+		}
+	}
+	for _, name := range r.Loads {
+		load, ok := loadNamed(name)
+		if !ok {
+			return &UnknownError{"load", name, LoadNames()}
+		}
+		r.loads = append(r.loads, load)
+	}
+	if len(r.Loads) == 0 {
+		r.loads = Loads()
+	}
+	return nil
+}
+
+// order is that of two rounds: A B, B A.
+func (r *runner) order() []string {
+	var names []string
+	for round := range 2 {
+		for i := range r.ways {
+			names = append(names, r.ways[r.turn(round, i)].Name)
+		}
+	}
+	return names
+}
+
+// turn is which way is the i-th of a round.
+func (r *runner) turn(round, i int) int {
+	if round%2 == 1 {
+		return len(r.ways) - 1 - i
+	}
+	return i
+}
+
+// plan is how long everything takes.
+type plan struct {
+	rounds        int // with tracing, and as many without
+	round, warmup time.Duration
+}
+
+// What a load costs beside its rounds: clients are started, hooks are attached
+// and detached, and the kernel lets go of them.
+const (
+	overheadFixed  = 1200 * time.Millisecond
+	overheadOfWay  = 60 * time.Millisecond
+	leastRound     = 15 * time.Millisecond
+	mostRound      = time.Second
+	fewestRounds   = 8
+	mostRounds     = 30
+	wantedRound    = 60 * time.Millisecond
+	overheadOfTurn = 6 * time.Millisecond // two looks at the figures
+)
+
+func newPlan(duration time.Duration, ways, loads int) plan {
+	each := duration*96/100/time.Duration(max(loads, 1)) - overheadFixed - time.Duration(ways)*overheadOfWay
+	turns := func(rounds int) time.Duration { return time.Duration(2 * rounds * max(ways, 1)) }
+	rounds := int(each / (time.Duration(2*max(ways, 1)) * (wantedRound + overheadOfTurn)))
+	rounds = min(max(rounds, fewestRounds), mostRounds) &^ 1
+	slot := each/turns(rounds) - overheadOfTurn
+	slot = min(max(slot, leastRound), mostRound)
+	warmup := max(slot/6, 3*time.Millisecond)
+	return plan{rounds: rounds, round: slot - warmup, warmup: warmup}
+}
+
+// least is what one load takes.
+func (p plan) least(ways int) time.Duration {
+	return overheadFixed + time.Duration(ways)*overheadOfWay +
+		time.Duration(2*p.rounds*ways)*(p.round+p.warmup+overheadOfTurn)
+}
+
+func (r *runner) progress(doing string) {
+	r.done++
+	if r.Progress == nil {
+		return
+	}
+	r.Progress(Progress{
+		Done: r.done, Total: 2 * r.plan.rounds * len(r.ways) * len(r.loads),
+		Left: max(time.Until(r.end), 0), Doing: doing,
+	})
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package refbench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vethtrace/vethtrace/internal/loadgen"
+	"github.com/vethtrace/vethtrace/internal/result"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// sampled journeys are recorded whole, one in so many: enough to find slow ones.
+const sampled = 200
+
+// load runs one load by all ways: untraced, traced, untraced.
+func (r *runner) load(ctx context.Context, load result.Load) (err error) {
+	clients := map[string]*loadgen.Client{}
+	defer func() {
+		for _, c := range clients {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	r.cells = map[string]*cell{}
+	for _, w := range r.ways {
+		what := generated(load)
+		what.ClientDelay = r.ClientDelay[w.Name]
+		client, err := loadgen.Open(r.thread, w.Client, what, w.To.of(what.Kind), r.cpu)
+		if err != nil {
+			return fmt.Errorf("way %s: %w", w.Name, err)
+		}
+		clients[w.Name] = client
+		r.cells[w.Name] = newCell(w, load)
+	}
+	half := r.plan.rounds / 2
+	if err := r.untraced(ctx, load, clients, 0, half); err != nil {
+		return err
+	}
+	if err := r.traced(ctx, load, clients); err != nil {
+		return err
+	}
+	if err := r.untraced(ctx, load, clients, half, r.plan.rounds); err != nil {
+		return err
+	}
+	return r.finish(load)
+}
+
+func (r *runner) untraced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client, from, to int) error {
+	return r.rounds(ctx, from, to, load.Name+", not traced", func(w Way, start time.Duration) error {
+		client := clients[w.Name]
+		if _, err := client.Run(r.plan.warmup); err != nil {
+			return err
+		}
+		seen, err := client.Run(r.plan.round)
+		if err == nil {
+			r.cells[w.Name].untraced.add(start, seen)
+		}
+		return err
+	})
+}
+
+// traced attaches, runs all rounds, and reads the figures before and after each.
+func (r *runner) traced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client) (err error) {
+	t, err := tracer.Open(ctx, tracer.Config{
+		Host: r.World.Host(), Version: r.Version, Detail: r.Detail, Sample: sampled, Log: r.Log,
+	}, r.World.Targets()...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	return r.rounds(ctx, 0, r.plan.rounds, load.Name+", traced", func(w Way, start time.Duration) error {
+		client := clients[w.Name]
+		if _, err := client.Run(r.plan.warmup); err != nil {
+			return err
+		}
+		before, err := t.Snapshot()
+		if err != nil {
+			return fmt.Errorf("read figures: %w", err)
+		}
+		seen, err := client.Run(r.plan.round)
+		if err != nil {
+			return err
+		}
+		after, err := t.Snapshot()
+		if err != nil {
+			return fmt.Errorf("read figures: %w", err)
+		}
+		r.cells[w.Name].addTraced(start, seen, after.Since(before))
+		return nil
+	})
+}
+
+// rounds runs rounds of all ways in turn. All ways have the same start in one
+// round: that is what pairs them.
+func (r *runner) rounds(ctx context.Context, from, to int, doing string, one func(w Way, start time.Duration) error) error {
+	for round := from; round < to; round++ {
+		start := time.Since(r.start)
+		for i := range r.ways {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			w := r.ways[r.turn(round, i)]
+			if err := one(w, start); err != nil {
+				return fmt.Errorf("way %s: %w", w.Name, err)
+			}
+			r.progress(doing)
+		}
+		if time.Now().After(r.end) && round-from >= 2 {
+			r.bench.Cut = true
+			return nil
+		}
+	}
+	return nil
+}

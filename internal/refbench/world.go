@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package refbench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/internal/loadgen"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/internal/result"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// The names of the ways.
+const (
+	WayHost      = "host"
+	WayPublished = "published"
+	WayAddress   = "address"
+	WayContainer = "container"
+	WayNetwork   = "network"
+	WayProxy     = "proxy"
+	WayHostLocal = "host-local"
+)
+
+// Way is a way with all that is needed to go it.
+type Way struct {
+	result.Way
+	Client *netns.NS // where the client is
+	To     Ports
+}
+
+// Ports is where a server answers, as seen by a way's client.
+type Ports struct {
+	Addr           netip.Addr
+	HTTP, RR, Bulk uint16
+}
+
+func (p Ports) of(kind loadgen.Kind) netip.AddrPort {
+	port := p.RR
+	switch kind {
+	case loadgen.HTTP:
+		port = p.HTTP
+	case loadgen.Bulk:
+		port = p.Bulk
+	}
+	return netip.AddrPortFrom(p.Addr, port)
+}
+
+// Info says what a world is.
+type Info struct {
+	Kind, Image, Wire string
+	LeftOut           []string // ways that it does not have, and why
+}
+
+// World has servers, and ways to them.
+type World interface {
+	Info() Info
+	Host() *netns.NS
+	Ways() []Way
+	// Targets describes the servers to the tracer, by the names that ways have.
+	Targets() []tracer.TargetSpec
+	// Close ends everything that the world has started.
+	Close() error
+}
+
+func wayNamed(ways []Way, name string) (Way, bool) {
+	i := slices.IndexFunc(ways, func(w Way) bool { return w.Name == name })
+	if i < 0 {
+		return Way{}, false
+	}
+	return ways[i], true
+}
+
+func wayNames(ways []Way) []string {
+	var names []string
+	for _, w := range ways {
+		names = append(names, w.Name)
+	}
+	return names
+}
+
+// titles of the ways.
+func titles() map[string]string {
+	return map[string]string{
+		WayHost:      "host mode",
+		WayPublished: "bridge mode, published port (DNAT)",
+		WayAddress:   "bridge mode, the container's address",
+		WayContainer: "container to container on one bridge",
+		WayNetwork:   "user-defined bridge, published port (DNAT)",
+		WayProxy:     "bridge mode, published port by docker-proxy, from 127.0.0.1",
+		WayHostLocal: "host mode, from 127.0.0.1",
+	}
+}
+
+// Ports of the reference world's servers.
+const (
+	portHTTP, portRR         = 80, 7001
+	publishedHTTP            = 8080
+	hostHTTP, hostRR         = 8081, 7021
+	networkHTTP, networkRR   = 8090, 7011
+	targetBridge, targetHost = "bridge-mode", "host-mode"
+	targetNetwork            = "network-mode"
+)
+
+// Reference is the world of vethtrace demo with a server for every load.
+type Reference struct {
+	world   *lab.World
+	wire    lab.WireKind
+	thread  *netns.Thread
+	servers []*loadgen.Server
+	spaces  []*netns.NS
+	ways    []Way
+	targets []tracer.TargetSpec
+}
+
+// NewReference makes the world. cpu is where the request-response servers run.
+func NewReference(ctx context.Context, wire lab.WireKind, cpu int, log *slog.Logger) (_ *Reference, err error) {
+	r := &Reference{wire: wire, thread: netns.NewThread()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("make the reference world: %w", err), r.Close())
+		}
+	}()
+	r.world, err = lab.New(ctx, lab.Config{Wire: wire, Log: log, Names: []string{"nginx", "client"}, Containers: 2, Ports: published(publishedHTTP, portRR)})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.world.AddBridge(ctx, "br-user", netip.MustParsePrefix("172.18.0.0/16")); err != nil {
+		return nil, err
+	}
+	if _, err := r.world.AddContainer(ctx, lab.ContainerConfig{Name: "web", Bridge: "br-user", Ports: published(networkHTTP, networkRR)}); err != nil {
+		return nil, err
+	}
+	if err := r.serve(ctx, cpu); err != nil {
+		return nil, err
+	}
+	r.wayList()
+	return r, nil
+}
+
+// published are the ports of a container that the host publishes.
+func published(http, rr uint16) []lab.Port {
+	return []lab.Port{
+		{Host: http, Container: portHTTP},
+		{Host: rr, Container: portRR},
+		{Host: rr, Container: portRR, Proto: "udp"},
+		{Host: rr + 1, Container: portRR + 1},
+	}
+}
+
+// serve starts the servers and describes them as targets.
+func (r *Reference) serve(ctx context.Context, cpu int) error {
+	w := r.world
+	web, err := w.StartHostMode(ctx, hostHTTP)
+	if err != nil {
+		return fmt.Errorf("start the server in host mode: %w", err)
+	}
+	for _, s := range []struct {
+		ns *netns.NS
+		rr uint16
+	}{{w.Container("nginx").NS, portRR}, {w.Container("web").NS, portRR}, {w.Host.NS, hostRR}} {
+		server, err := loadgen.Serve(r.thread, s.ns, s.rr, cpu)
+		if err != nil {
+			return err
+		}
+		r.servers = append(r.servers, server)
+	}
+	proxies, err := w.StartProxy(ctx)
+	if err != nil {
+		return fmt.Errorf("start docker-proxy: %w", err)
+	}
+	for _, c := range []struct{ container, target string }{{"nginx", targetBridge}, {"web", targetNetwork}} {
+		container := w.Container(c.container)
+		ns, err := netns.FromPID(container.PID)
+		if err != nil {
+			return fmt.Errorf("open the container's namespace: %w", err)
+		}
+		r.spaces = append(r.spaces, ns)
+		spec := tracer.TargetSpec{Name: c.target, Mode: "bridge", PID: container.PID, Netns: ns}
+		for _, p := range container.Ports {
+			spec.Ports = append(spec.Ports, tracer.Port{Host: netip.AddrPortFrom(netip.IPv4Unspecified(), p.Host), Container: p.Container, Protocol: p.Proto})
+			for _, proxy := range proxies {
+				if proxy.Port == p {
+					spec.Proxies = append(spec.Proxies, proxy.PID)
+				}
+			}
+		}
+		if c.target == targetNetwork {
+			spec.Mode = "user"
+		}
+		r.targets = append(r.targets, spec)
+	}
+	r.targets = append(r.targets, tracer.TargetSpec{
+		Name: targetHost, Mode: "host", PID: web.PID, Netns: w.Host.NS, Listeners: listeners(hostHTTP, hostRR),
+	})
+	return nil
+}
+
+func listeners(http, rr uint16) []tracer.Listener {
+	return []tracer.Listener{
+		{Protocol: "tcp", Port: http},
+		{Protocol: "tcp", Port: rr},
+		{Protocol: "udp", Port: rr},
+		{Protocol: "tcp", Port: rr + 1},
+	}
+}
+
+// wayList makes the ways, those first that others are compared with.
+func (r *Reference) wayList() {
+	w := r.world
+	local := netip.MustParseAddr("127.0.0.1")
+	host := Ports{w.Host.IP4, hostHTTP, hostRR, hostRR + 1}
+	bridge := Ports{w.Host.IP4, publishedHTTP, portRR, portRR + 1}
+	direct := Ports{w.Container("nginx").IP4, portHTTP, portRR, portRR + 1}
+	network := Ports{w.Host.IP4, networkHTTP, networkRR, networkRR + 1}
+	r.ways = []Way{
+		newWay(WayHost, "host", targetHost, "outside", "", w.Client.NS, host),
+		newWay(WayPublished, "bridge", targetBridge, "outside", WayHost, w.Client.NS, bridge),
+		newWay(WayAddress, "bridge", targetBridge, "outside", WayHost, w.Client.NS, direct),
+		newWay(WayNetwork, "user", targetNetwork, "outside", WayHost, w.Client.NS, network),
+		newWay(WayContainer, "bridge", targetBridge, "container", WayHost, w.Container("client").NS, direct),
+		newWay(WayHostLocal, "host", targetHost, "host", "", w.Host.NS, Ports{local, hostHTTP, hostRR, hostRR + 1}),
+		newWay(WayProxy, "bridge", targetBridge, "host", WayHostLocal, w.Host.NS, Ports{local, publishedHTTP, portRR, portRR + 1}),
+	}
+}
+
+func newWay(name, mode, target, client, against string, from *netns.NS, to Ports) Way {
+	return Way{
+		Way: result.Way{
+			Name: name, Title: titles()[name], Mode: mode, Target: target, Client: client,
+			Address: to.Addr.String(), Against: against,
+		},
+		Client: from, To: to,
+	}
+}
+
+// Info implements World.
+func (r *Reference) Info() Info { return Info{Kind: "reference", Wire: r.wire.String()} }
+
+// Host implements World.
+func (r *Reference) Host() *netns.NS { return r.world.Host.NS }
+
+// Ways implements World.
+func (r *Reference) Ways() []Way { return slices.Clone(r.ways) }
+
+// Targets implements World.
+func (r *Reference) Targets() []tracer.TargetSpec { return slices.Clone(r.targets) }
+
+// Lab is the world beneath, for tests that change it.
+func (r *Reference) Lab() *lab.World { return r.world }
+
+// Close implements World.
+func (r *Reference) Close() error {
+	var errs []error
+	for _, s := range r.servers {
+		errs = append(errs, s.Close())
+	}
+	for _, ns := range r.spaces {
+		errs = append(errs, ns.Close())
+	}
+	r.thread.Close()
+	if r.world != nil {
+		errs = append(errs, r.world.Close())
+	}
+	return errors.Join(errs...)
+}
