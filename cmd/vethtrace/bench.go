@@ -179,18 +179,17 @@ func (o *benchOptions) world(ctx context.Context, run *session) (refbench.World,
 		if err != nil {
 			return nil, nil, err
 		}
-		return world, surroundings(ctx, world.Host(), nil), nil
+		return world, surroundings(ctx, world.HostNS(), nil), nil
 	}
 	engine, err := container.NewDocker(container.Config{Host: o.dockerHost})
 	if err != nil {
 		return nil, nil, err
 	}
-	defer engine.Close()
 	world, err := o.dockerWorld(ctx, engine, cpu, run)
 	if err != nil {
 		return nil, nil, err
 	}
-	return world, surroundings(ctx, world.Host(), engine), nil
+	return world, surroundings(ctx, world.HostNS(), engine), nil
 }
 
 // progressBar is one line on a terminal that is written over; nothing elsewhere.
@@ -223,4 +222,3 @@ func (b *progressBar) clear() {
 		fmt.Fprint(b.to, "\r\033[K")
 	}
 }
-

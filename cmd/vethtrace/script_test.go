@@ -25,10 +25,12 @@ import (
 
 	"github.com/vethtrace/vethtrace/exporter/json"
 	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/internal/loadgen"
 )
 
 func TestMain(m *testing.M) {
 	lab.MaybeChild()
+	loadgen.MaybeChild()
 	testscript.Main(m, map[string]func(){
 		"vethtrace": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})

@@ -21,26 +21,26 @@ import (
 type cell struct {
 	way              Way
 	load             result.Load
-	traced, untraced client
+	traced, untraced clientRounds
 	trace            tracer.Snapshot // of the traced rounds, with one target
 	hops             compare.Series  // by round: requests, and what all hops of their packets took
 }
 
 func newCell(w Way, load result.Load) *cell { return &cell{way: w, load: load} }
 
-// client is what the client saw in rounds.
-type client struct {
+// clientRounds is what the client saw, round by round.
+type clientRounds struct {
 	all    loadgen.Round
 	rounds []tracer.Round
 }
 
-func (c *client) add(start time.Duration, r loadgen.Round) {
+func (c *clientRounds) add(start time.Duration, r loadgen.Round) {
 	c.all.Add(r)
 	median, _ := r.Hist.Quantile(0.5) // 0 of nothing
 	c.rounds = append(c.rounds, tracer.Round{Start: start, Count: r.Hist.Count(), SumNs: r.Hist.Sum, P50Ns: median})
 }
 
-func (c *client) series() compare.Series {
+func (c *clientRounds) series() compare.Series {
 	s := make(compare.Series, 0, len(c.rounds))
 	for _, r := range c.rounds {
 		s = append(s, compare.Sample{Count: float64(r.Count), Sum: float64(r.SumNs)})
@@ -237,7 +237,7 @@ func (c *cell) perRequest(t tracer.Target) result.PerRequest {
 	return per
 }
 
-func (c *client) encode() result.Measurement {
+func (c *clientRounds) encode() result.Measurement {
 	l := tracer.Latency{Hist: c.all.Hist}
 	raw := l.Raw()
 	m := result.Measurement{

@@ -65,7 +65,7 @@ func (r *runner) untraced(ctx context.Context, load result.Load, clients map[str
 // traced attaches, runs all rounds, and reads the figures before and after each.
 func (r *runner) traced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client) (err error) {
 	t, err := tracer.Open(ctx, tracer.Config{
-		Host: r.World.Host(), Version: r.Version, Detail: r.Detail, Sample: sampled, Log: r.Log,
+		Host: r.World.HostNS(), Version: r.Version, Detail: r.Detail, Sample: sampled, Log: r.Log,
 	}, r.World.Targets()...)
 	if err != nil {
 		return err

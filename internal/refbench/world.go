@@ -37,8 +37,8 @@ type Way struct {
 
 // Ports is where a server answers, as seen by a way's client.
 type Ports struct {
-	Addr           netip.Addr
-	HTTP, RR, Bulk uint16
+	Addr                netip.Addr
+	HTTP, RR, UDP, Bulk uint16
 }
 
 func (p Ports) of(kind loadgen.Kind) netip.AddrPort {
@@ -48,6 +48,8 @@ func (p Ports) of(kind loadgen.Kind) netip.AddrPort {
 		port = p.HTTP
 	case loadgen.Bulk:
 		port = p.Bulk
+	case loadgen.UDPRR:
+		port = p.UDP
 	}
 	return netip.AddrPortFrom(p.Addr, port)
 }
@@ -61,7 +63,8 @@ type Info struct {
 // World has servers, and ways to them.
 type World interface {
 	Info() Info
-	Host() *netns.NS
+	// HostNS is where the bridges and the uplinks are.
+	HostNS() *netns.NS
 	Ways() []Way
 	// Targets describes the servers to the tracer, by the names that ways have.
 	Targets() []tracer.TargetSpec
@@ -215,18 +218,18 @@ func listeners(http, rr uint16) []tracer.Listener {
 func (r *Reference) wayList() {
 	w := r.world
 	local := netip.MustParseAddr("127.0.0.1")
-	host := Ports{w.Host.IP4, hostHTTP, hostRR, hostRR + 1}
-	bridge := Ports{w.Host.IP4, publishedHTTP, portRR, portRR + 1}
-	direct := Ports{w.Container("nginx").IP4, portHTTP, portRR, portRR + 1}
-	network := Ports{w.Host.IP4, networkHTTP, networkRR, networkRR + 1}
+	host := Ports{w.Host.IP4, hostHTTP, hostRR, hostRR, hostRR + 1}
+	bridge := Ports{w.Host.IP4, publishedHTTP, portRR, portRR, portRR + 1}
+	direct := Ports{w.Container("nginx").IP4, portHTTP, portRR, portRR, portRR + 1}
+	network := Ports{w.Host.IP4, networkHTTP, networkRR, networkRR, networkRR + 1}
 	r.ways = []Way{
 		newWay(WayHost, "host", targetHost, "outside", "", w.Client.NS, host),
 		newWay(WayPublished, "bridge", targetBridge, "outside", WayHost, w.Client.NS, bridge),
 		newWay(WayAddress, "bridge", targetBridge, "outside", WayHost, w.Client.NS, direct),
 		newWay(WayNetwork, "user", targetNetwork, "outside", WayHost, w.Client.NS, network),
 		newWay(WayContainer, "bridge", targetBridge, "container", WayHost, w.Container("client").NS, direct),
-		newWay(WayHostLocal, "host", targetHost, "host", "", w.Host.NS, Ports{local, hostHTTP, hostRR, hostRR + 1}),
-		newWay(WayProxy, "bridge", targetBridge, "host", WayHostLocal, w.Host.NS, Ports{local, publishedHTTP, portRR, portRR + 1}),
+		newWay(WayHostLocal, "host", targetHost, "host", "", w.Host.NS, Ports{local, hostHTTP, hostRR, hostRR, hostRR + 1}),
+		newWay(WayProxy, "bridge", targetBridge, "host", WayHostLocal, w.Host.NS, Ports{local, publishedHTTP, portRR, portRR, portRR + 1}),
 	}
 }
 
@@ -243,8 +246,8 @@ func newWay(name, mode, target, client, against string, from *netns.NS, to Ports
 // Info implements World.
 func (r *Reference) Info() Info { return Info{Kind: "reference", Wire: r.wire.String()} }
 
-// Host implements World.
-func (r *Reference) Host() *netns.NS { return r.world.Host.NS }
+// HostNS implements World.
+func (r *Reference) HostNS() *netns.NS { return r.world.Host.NS }
 
 // Ways implements World.
 func (r *Reference) Ways() []Way { return slices.Clone(r.ways) }
