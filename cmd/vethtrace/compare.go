@@ -3,151 +3,161 @@
 package main
 
 import (
-	"fmt"
-	"io"
+	"context"
+	"errors"
 	"strings"
+	"time"
 
-	"github.com/vethtrace/vethtrace/exporter/text"
+	"github.com/spf13/cobra"
+
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-// compareModes puts the demo's two targets side by side, hop by hop, and says in
-// one line what the first adds over the second. Figures are medians of each
-// one's busiest path of established flows with the uplink.
-func compareModes(w io.Writer, s tracer.Snapshot, raw bool) error {
-	if len(s.Targets) != 2 {
-		return nil
-	}
-	a, b := s.Targets[0], s.Targets[1]
-	var table strings.Builder
-	var words []string
-	for direction, word := range []string{tracer.Ingress: "in", tracer.Egress: "out"} {
-		left, right := busiest(a, tracer.Direction(direction)), busiest(b, tracer.Direction(direction))
-		if left == nil || right == nil {
-			return nil // the sentences say what is missing
-		}
-		line(&table, "", word+", median", text.Escape(a.Name), text.Escape(b.Name), "difference")
-		for _, row := range pair(left.Hops, right.Hops) {
-			row.write(&table, raw)
-		}
-		whole := row{"whole path", cell{&left.Latency}, cell{&right.Latency}}
-		whole.write(&table, raw)
-		table.WriteByte('\n')
-		words = append(words, word+" "+whole.words(raw))
-	}
-	_, err := fmt.Fprintf(w, "\n%s%s against %s: %s\n", table.String(), text.Escape(a.Name), text.Escape(b.Name), strings.Join(words, "; "))
-	return err
+const compareHelp = `Traces two targets at the same time, under whatever load they have, and says how they differ, hop by hop, with
+95% confidence intervals: median and 99th percentile of each, the difference, and which part of it each layer is.
+With two documents of vethtrace -o json, compares these: before and after a change.
+
+A difference is that of the first against the second target, or of the second against the first document.`
+
+const compareExample = `  vethtrace compare nginx nginx-host-mode --duration 30s
+  vethtrace compare before.json after.json
+  vethtrace compare --pid 4711 --netns blue -o json > result.json`
+
+// compareOptions say what to compare.
+type compareOptions struct {
+	view    viewOptions
+	targets targetOptions
+	target  string // of documents
+	seed    uint64
 }
 
-// line writes one line of the table.
-func line(w io.Writer, indent, name, left, right, difference string) {
-	fmt.Fprintf(w, "%-30s %12s %12s %12s\n", indent+name, left, right, difference)
-}
+// defaultCompare is how long both targets are traced.
+const defaultCompare = 30 * time.Second
 
-// busiest is the path of established flows with the uplink that most packets took.
-func busiest(t tracer.Target, d tracer.Direction) *tracer.Path {
-	var most *tracer.Path
-	for i := range t.Paths {
-		p := &t.Paths[i]
-		if p.Direction == d && p.Peer == "uplink" && p.Flow == "established" && (most == nil || p.Packets > most.Packets) {
-			most = p
-		}
+func newCompare(s streams) *cobra.Command {
+	var o compareOptions
+	cmd := &cobra.Command{
+		Use:     "compare A B [flags] [-- COMMAND ARGS...]",
+		Short:   "How two containers, or two saved measurements, differ, hop by hop",
+		Long:    compareHelp,
+		Example: compareExample,
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names, command := split(cmd, args)
+			return o.run(cmd, s, names, command)
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			names, _ := o.targets.completeContainers(cmd, args, prefix)
+			return names, cobra.ShellCompDirectiveDefault // files too
+		},
 	}
-	return most
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringSliceVar(&o.targets.pidTexts, "pid", nil, "compare the network namespace of this `PROCESS`, without an engine")
+	f.StringArrayVar(&o.targets.netns, "netns", nil, "compare the network namespace of this `PATH` or name, without an engine")
+	f.StringVar(&o.target, "target", "", "the target of this `NAME`, in documents that have several")
+	f.StringSliceVar(&o.targets.ports, "port", nil, "only packets from or to this `PORT`; may be given several times")
+	f.StringVar(&o.targets.peer, "peer", "", "only packets from or to these `ADDRESSES`, for example 10.0.0.0/8")
+	f.StringVar(&o.targets.proto, "proto", "", "only this `PROTOCOL`: tcp, udp, icmp or a number")
+	f.StringVar(&o.targets.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
+	f.StringVar(&o.view.detail, "detail", string(tracer.DetailHooks), "`HOPS` to divide a path into: devices, hooks or tables")
+	f.DurationVar(&o.view.duration, "duration", defaultCompare, "trace for this `TIME`; 0: until interrupted")
+	f.StringVarP(&o.view.output, "output", "o", outputText, "`FORMAT`: text or json")
+	f.BoolVar(&o.view.raw, "raw", false, "figures as measured, what measuring costs not subtracted")
+	f.Uint64Var(&o.seed, "seed", 1, "`NUMBER` that the bootstrap begins with")
+	f.StringVar(&o.view.logLevel, "log-level", "info", "`LEVEL` of messages on stderr: debug, info, warn or error")
+	f.BoolVar(&o.view.noColor, "no-color", false, "no colors (also: NO_COLOR=1)")
+	mustRegister(cmd, "netns", completeNetns)
+	complete(cmd, "detail", "devices", "hooks", "tables")
+	complete(cmd, "output", outputText, outputJSON)
+	return cmd
 }
 
-// row is a hop of either path, or of both.
-type row struct {
-	name        string
-	left, right cell
-}
-
-// pair lines up two lists of hops by name and side: in the order of the left
-// one, which is the longer way; what only the right one has comes behind.
-func pair(left, right []tracer.Hop) []row {
-	var rows []row
-	used := map[int]bool{}
-	for i := range left {
-		l := row{name: left[i].Name, left: cell{&left[i].Latency}}
-		if left[i].Side == tracer.SideTarget {
-			l.name += " (target)"
-		}
-		for j := range right {
-			if !used[j] && right[j].Name == left[i].Name && (right[j].Side == left[i].Side || lastOf(left, i)) {
-				used[j] = true
-				l.right = cell{&right[j].Latency}
-				break
-			}
-		}
-		rows = append(rows, l)
-	}
-	for j := range right {
-		if !used[j] {
-			rows = append(rows, row{name: right[j].Name, right: cell{&right[j].Latency}})
+func (o *compareOptions) run(cmd *cobra.Command, s streams, names, command []string) error {
+	files := 0
+	for _, name := range names {
+		if isFile(name) {
+			files++
 		}
 	}
-	return rows
-}
-
-// lastOf tells whether no later hop has the name of that one: a hop of the
-// container's own namespace is then compared with the host's.
-func lastOf(hops []tracer.Hop, i int) bool {
-	for _, h := range hops[i+1:] {
-		if h.Name == hops[i].Name {
-			return false
+	live := len(o.targets.pidTexts) + len(o.targets.netns)
+	if len(names)+live != 2 {
+		return usagef("compare: want two targets, or two documents of vethtrace -o json, for example vethtrace compare nginx nginx-host-mode")
+	}
+	if o.view.output == outputNDJSON {
+		return usagef("--output ndjson: want text or json")
+	}
+	o.view.interval = compareInterval(o.view.duration)
+	if err := o.view.check(cmd); err != nil {
+		return err
+	}
+	if files == 2 {
+		if command != nil || cmd.Flags().Changed("duration") {
+			return usagef("compare: saved documents are not traced again: leave --duration and the command out")
 		}
+		return o.saved(s, names)
 	}
-	return true
+	if files > 0 {
+		return usagef("compare: %s and %s are a document and a target: want two of a kind", names[0], names[len(names)-1])
+	}
+	if o.target != "" {
+		return usagef("--target %s: is for saved documents", o.target)
+	}
+	o.targets.containers = names
+	if err := o.targets.check(nil); err != nil {
+		return err
+	}
+	return o.trace(cmd.Context(), s, command)
 }
 
-// cell is a latency, or none.
-type cell struct{ *tracer.Latency }
-
-func (c cell) median(raw bool) (float64, bool) {
-	if c.Latency == nil {
-		return 0, false
-	}
-	summary := c.Corrected()
-	if raw {
-		summary = c.Raw()
-	}
-	if summary.P50Ns == nil {
-		return 0, false
-	}
-	return *summary.P50Ns, true
+// isFile tells whether an argument is a document: names of containers have no
+// slash, and hardly that suffix.
+func isFile(name string) bool {
+	return strings.HasSuffix(name, ".json") || strings.Contains(name, "/")
 }
 
-// write writes a row of the table. A hop that only one side has is its own difference.
-func (r row) write(w io.Writer, raw bool) {
-	a, okA := r.left.median(raw)
-	b, okB := r.right.median(raw)
-	gap := "-"
-	if (okA || r.left.Latency == nil) && (okB || r.right.Latency == nil) {
-		gap = difference(a - b)
+// The rounds of a comparison: as many as possible, but each with packets.
+const (
+	wantedRounds  = 40
+	longestRounds = time.Second
+)
+
+// compareInterval is how long a round is.
+func compareInterval(duration time.Duration) time.Duration {
+	if duration <= 0 {
+		return longestRounds
 	}
-	line(w, "  ", r.name, shown(a, okA), shown(b, okB), gap)
+	return min(max(duration/wantedRounds, minInterval), longestRounds)
 }
 
-// words says the same in a sentence.
-func (r row) words(raw bool) string {
-	a, okA := r.left.median(raw)
-	b, okB := r.right.median(raw)
-	if !okA || !okB {
-		return "too few packets"
+// trace traces both targets at the same time.
+func (o *compareOptions) trace(ctx context.Context, s streams, command []string) error {
+	run := newSession(s, &o.view, command)
+	cfg := o.view.config(run.log)
+	if err := o.targets.fill(&cfg); err != nil {
+		return err
 	}
-	return fmt.Sprintf("%s against %s (%s)", text.Duration(a), text.Duration(b), difference(a-b))
-}
-
-func shown(ns float64, ok bool) string {
-	if !ok {
-		return "-"
+	if err := run.findCommand(); err != nil {
+		return err
 	}
-	return text.Duration(ns)
-}
-
-func difference(ns float64) string {
-	if ns < 0 {
-		return "-" + text.Duration(-ns)
+	if err := checkRights(); err != nil {
+		return err
 	}
-	return "+" + text.Duration(ns)
+	found, err := o.targets.find(ctx, run.log)
+	if err != nil {
+		return explainRights(err)
+	}
+	defer found.close()
+	if len(found.members) != 2 {
+		return usagef("compare: the two are one target: they share a network namespace")
+	}
+	found.configure(&cfg)
+	cfg.Environment = surroundings(ctx, found.host, found.engine)
+	specs, err := found.specs()
+	if err != nil {
+		return explainRights(err)
+	}
+	run.only = &compareSink{options: o, out: run.outlet, streams: s, names: [2]string{specs[0].Name, specs[1].Name}}
+	err = run.trace(ctx, cfg, specs, found)
+	return explainRights(explainWay(errors.Join(err, closeSpecs(specs))))
 }

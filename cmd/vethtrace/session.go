@@ -39,6 +39,8 @@ type session struct {
 	log     *slog.Logger
 	// after is written behind the last text, where it is not nil.
 	after func(w io.Writer, s tracer.Snapshot, raw bool) error
+	// only is where figures go instead of what the options say, where it is not nil.
+	only sink
 }
 
 func newSession(s streams, view *viewOptions, command []string) *session {

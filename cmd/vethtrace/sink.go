@@ -24,6 +24,9 @@ type sink interface {
 // newSink chooses one by the options and by what stdout is. A command that runs
 // meanwhile owns the terminal.
 func (s *session) newSink(ctx context.Context) sink {
+	if s.only != nil {
+		return s.only
+	}
 	switch s.view.output {
 	case outputJSON:
 		return &jsonSink{out: s.outlet}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vethtrace/vethtrace/internal/result"
@@ -101,14 +102,29 @@ func shareOf(l result.Layer) float64 {
 func Percent(share float64) string { return fmt.Sprintf("%.0f%%", share*100) }
 
 // Interval writes an estimate with its interval, in the unit of its size: 4.21
-// us [4.15, 4.27]. signed puts a plus before what is not negative.
+// µs [4.15, 4.27]. signed puts a plus before what is not negative.
 func Interval(e result.Estimate, signed bool) string {
 	unit, name := unitOf(max(math.Abs(e.Ns), math.Abs(e.Lo), math.Abs(e.Hi)))
-	format := "%.3g %s [%.3g, %.3g]"
-	if signed {
-		format = "%+.3g %s [%+.3g, %+.3g]"
+	return fmt.Sprintf("%s %s [%s, %s]", figure(e.Ns/unit, signed), name, figure(e.Lo/unit, signed), figure(e.Hi/unit, signed))
+}
+
+// figure writes three significant digits, at most two of them behind the point.
+func figure(v float64, signed bool) string {
+	digits := 2
+	switch size := math.Abs(v); {
+	case size >= 99.95:
+		digits = 0
+	case size >= 9.995:
+		digits = 1
 	}
-	return fmt.Sprintf(format, e.Ns/unit, name, e.Lo/unit, e.Hi/unit)
+	if v = math.Round(v*100) / 100; v == 0 {
+		v = 0 // no -0.00
+	}
+	text := strconv.FormatFloat(v, 'f', digits, 64)
+	if signed && v >= 0 {
+		return "+" + text
+	}
+	return text
 }
 
 func unitOf(ns float64) (float64, string) {
@@ -118,7 +134,7 @@ func unitOf(ns float64) (float64, string) {
 	case ns >= 1e6:
 		return 1e6, "ms"
 	case ns >= 1e3:
-		return 1e3, "us"
+		return 1e3, "µs"
 	}
 	return 1, "ns"
 }

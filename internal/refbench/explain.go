@@ -96,8 +96,11 @@ func (r *runner) explain(c *result.Comparison, load result.Load, of, against *ce
 		return clientTraced(a, b) - client(c, d) - (hopsRaw(a, b) - hops(a, b))
 	}))
 	c.Explained = e
-	c.ExplainedReason = unexplainable(load, of, against, e.Client)
-	if c.ExplainedReason != "" {
+	if c.ExplainedReason = overlapping(load, of, against); c.ExplainedReason != "" {
+		e.NotSeen, e.Tracing = nil, nil // more than the client waits cannot be taken from what it waits
+		return
+	}
+	if c.ExplainedReason = uncertain(e.Client); c.ExplainedReason != "" {
 		return
 	}
 	c.ExplainedTraced = traced.Share(hopsRaw, clientTraced)
@@ -126,8 +129,9 @@ func (c *cell) nullPerRequest() float64 {
 	return ns / requests
 }
 
-// unexplainable says why there is no explained share; "" where there is one.
-func unexplainable(load result.Load, of, against *cell, client *result.Estimate) string {
+// overlapping says why the hops of a request do not add up to what its client
+// waits; "" where they do.
+func overlapping(load result.Load, of, against *cell) string {
 	if !load.OnePacket {
 		return "requests of this load have several packets, or several are under way at a time: their hops overlap in time, and do not add up to what the client waits; per_request has their sum"
 	}
@@ -141,6 +145,11 @@ func unexplainable(load result.Load, of, against *cell, client *result.Estimate)
 			return fmt.Sprintf("way %s has %.2f packets in and %.2f out for a request: their hops overlap in time", c.way.Name, p.PacketsIn, p.PacketsOut)
 		}
 	}
+	return ""
+}
+
+// uncertain says why there is nothing to explain; "" where there is.
+func uncertain(client *result.Estimate) string {
 	if client == nil {
 		return "too few rounds"
 	}

@@ -72,6 +72,7 @@ type runner struct {
 	ways   []Way
 	loads  []result.Load
 	plan   plan
+	phases phases
 	start  time.Time
 	end    time.Time
 	cpu    int
@@ -104,12 +105,15 @@ func Run(ctx context.Context, cfg Config) (result.Document, error) {
 	for _, w := range r.ways {
 		r.bench.Ways = append(r.bench.Ways, w.Way)
 	}
-	for _, load := range r.loads {
-		if time.Until(r.end) < r.plan.least(len(r.ways)) {
+	for i, load := range r.loads {
+		// Each load has its part of the time that is left: one that is slow takes none of another's.
+		slot := time.Until(r.end) / time.Duration(len(r.loads)-i)
+		if slot < r.plan.least(len(r.ways))/2 { // a few rounds less are better than none
 			r.bench.LeftOut = append(r.bench.LeftOut, "load "+load.Name+": no time was left for it")
 			r.bench.Cut = true
 			continue
 		}
+		r.phases = newPhases(slot)
 		if err := r.load(ctx, load); err != nil {
 			return result.Document{}, fmt.Errorf("load %s: %w", load.Name, err)
 		}
@@ -207,6 +211,14 @@ func newPlan(duration time.Duration, ways, loads int) plan {
 func (p plan) least(ways int) time.Duration {
 	return overheadFixed + time.Duration(ways)*overheadOfWay +
 		time.Duration(2*p.rounds*ways)*(p.round+p.warmup+overheadOfTurn)
+}
+
+// phases are when the parts of a load must end, whatever the rounds took.
+type phases struct{ before, traced, after time.Time }
+
+func newPhases(slot time.Duration) phases {
+	now := time.Now()
+	return phases{before: now.Add(slot * 30 / 100), traced: now.Add(slot * 75 / 100), after: now.Add(slot * 97 / 100)}
 }
 
 func (r *runner) progress(doing string) {

@@ -36,20 +36,20 @@ func (r *runner) load(ctx context.Context, load result.Load) (err error) {
 		r.cells[w.Name] = newCell(w, load)
 	}
 	half := r.plan.rounds / 2
-	if err := r.untraced(ctx, load, clients, 0, half); err != nil {
+	if err := r.untraced(ctx, load, clients, 0, half, r.phases.before); err != nil {
 		return err
 	}
 	if err := r.traced(ctx, load, clients); err != nil {
 		return err
 	}
-	if err := r.untraced(ctx, load, clients, half, r.plan.rounds); err != nil {
+	if err := r.untraced(ctx, load, clients, half, r.plan.rounds, r.phases.after); err != nil {
 		return err
 	}
 	return r.finish(load)
 }
 
-func (r *runner) untraced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client, from, to int) error {
-	return r.rounds(ctx, from, to, load.Name+", not traced", func(w Way, start time.Duration) error {
+func (r *runner) untraced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client, from, to int, end time.Time) error {
+	return r.rounds(ctx, from, to, end, load.Name+", not traced", func(w Way, start time.Duration) error {
 		client := clients[w.Name]
 		if _, err := client.Run(r.plan.warmup); err != nil {
 			return err
@@ -71,7 +71,7 @@ func (r *runner) traced(ctx context.Context, load result.Load, clients map[strin
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	return r.rounds(ctx, 0, r.plan.rounds, load.Name+", traced", func(w Way, start time.Duration) error {
+	return r.rounds(ctx, 0, r.plan.rounds, r.phases.traced, load.Name+", traced", func(w Way, start time.Duration) error {
 		client := clients[w.Name]
 		if _, err := client.Run(r.plan.warmup); err != nil {
 			return err
@@ -94,9 +94,13 @@ func (r *runner) traced(ctx context.Context, load result.Load, clients map[strin
 }
 
 // rounds runs rounds of all ways in turn. All ways have the same start in one
-// round: that is what pairs them.
-func (r *runner) rounds(ctx context.Context, from, to int, doing string, one func(w Way, start time.Duration) error) error {
+// round: that is what pairs them. After end no round begins.
+func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, doing string, one func(w Way, start time.Duration) error) error {
 	for round := from; round < to; round++ {
+		if time.Now().After(end) {
+			r.bench.Cut = true
+			return nil
+		}
 		start := time.Since(r.start)
 		for i := range r.ways {
 			if err := ctx.Err(); err != nil {
@@ -107,10 +111,6 @@ func (r *runner) rounds(ctx context.Context, from, to int, doing string, one fun
 				return fmt.Errorf("way %s: %w", w.Name, err)
 			}
 			r.progress(doing)
-		}
-		if time.Now().After(r.end) && round-from >= 2 {
-			r.bench.Cut = true
-			return nil
 		}
 	}
 	return nil

@@ -231,11 +231,11 @@ type Explained struct {
 	Client  *Estimate `json:"client" doc:"difference of the client's mean with nothing attached; null with too few rounds"`
 	Hops    *Estimate `json:"hops" doc:"difference of the hops of a request, over both directions, without what measuring costs: only hops with a stamp at both ends"`
 	Parts   []Part    `json:"parts" doc:"what is no hop: time in the application or the proxy, one line each, without what measuring costs"`
-	NotSeen *Part     `json:"not_seen" doc:"what is left of client: client = hops + parts + not_seen; null where client or hops are"`
+	NotSeen *Part     `json:"not_seen" doc:"what is left of client: client = hops + parts + not_seen; null where client or hops are, and where hops of a request overlap in time"`
 
 	ClientTraced *Estimate `json:"client_traced" doc:"difference of the client's mean while traced"`
 	HopsRaw      *Estimate `json:"hops_raw" doc:"hops as measured, what measuring costs in them"`
-	Tracing      *Part     `json:"tracing" doc:"what measuring costs outside of the hops, as when a journey's end is written down: client_traced - client - (hops_raw - hops)"`
+	Tracing      *Part     `json:"tracing" doc:"what measuring costs outside of the hops, as when a journey's end is written down: client_traced - client - (hops_raw - hops); null likewise"`
 }
 
 // Part is a line beside the hops.

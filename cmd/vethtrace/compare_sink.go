@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/vethtrace/vethtrace/exporter/json"
+	"github.com/vethtrace/vethtrace/exporter/text"
+	"github.com/vethtrace/vethtrace/internal/compare"
+	"github.com/vethtrace/vethtrace/internal/result"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// compareSink compares at the end.
+type compareSink struct {
+	options *compareOptions
+	out     io.Writer
+	streams streams
+	names   [2]string
+}
+
+func (*compareSink) updates() bool                                 { return false }
+func (*compareSink) live() bool                                    { return false }
+func (*compareSink) quit() <-chan struct{}                         { return nil }
+func (*compareSink) update(tracer.Snapshot, tracer.Snapshot) error { return nil }
+func (*compareSink) end() error                                    { return nil }
+
+func (c *compareSink) final(_, whole tracer.Snapshot) error {
+	var sides [2]side
+	for i, name := range c.names {
+		target, ok := busiestTarget(whole.Targets, name)
+		if !ok {
+			return fmt.Errorf("target %s is not among what was traced", name)
+		}
+		sides[i] = side{name: name, snapshot: alone(whole, target), target: target}
+	}
+	sides[0].snapshot.Environment, sides[1].snapshot.Environment = nil, nil // the document has it
+	d, err := c.options.compare(sides[0], sides[1], sides, true)
+	if err != nil {
+		return err
+	}
+	d.Environment, d.Start = whole.Environment, whole.Start.UTC().Format(time.RFC3339Nano)
+	d.DurationS, d.Notes = whole.Duration.Seconds(), whole.Notes
+	d.Answer = d.Comparisons[0].Verdict
+	return c.options.write(c.out, c.streams, d)
+}
+
+// busiestTarget is the life of a target that most packets belong to: one that
+// was restarted has several.
+func busiestTarget(targets []tracer.Target, name string) (best tracer.Target, ok bool) {
+	packets := func(t tracer.Target) uint64 { return t.Accounting[0].Completed + t.Accounting[1].Completed }
+	for _, t := range targets {
+		if t.Name == name && (!ok || packets(t) > packets(best)) {
+			best, ok = t, true
+		}
+	}
+	return best, ok
+}
+
+// alone is a snapshot with one of its targets.
+func alone(s tracer.Snapshot, t tracer.Target) tracer.Snapshot {
+	s.Targets = []tracer.Target{t}
+	var journeys []tracer.Journey
+	for _, j := range s.Journeys {
+		if j.Target == t.Name {
+			journeys = append(journeys, j)
+		}
+	}
+	s.Journeys = journeys
+	return s
+}
+
+// side is one of two that are compared.
+type side struct {
+	name, file string
+	snapshot   tracer.Snapshot // with one target
+	target     tracer.Target
+}
+
+// encode makes the side of the document.
+func (s side) encode(paths [2]string) (result.Side, error) {
+	var b bytes.Buffer
+	if err := json.EncodeLine(&b, s.snapshot); err != nil {
+		return result.Side{}, err
+	}
+	return result.Side{
+		Name: s.name, File: s.file, Environment: s.snapshot.Environment, Trace: stdjson.RawMessage(bytes.TrimSpace(b.Bytes())),
+		Ingress: paths[tracer.Ingress], Egress: paths[tracer.Egress],
+	}, nil
+}
+
+// compare makes the document of a comparison; sides are as they were named.
+func (o *compareOptions) compare(of, against side, sides [2]side, paired bool) (result.Document, error) {
+	c, paths, err := compare.Targets(of.target, against.target, compare.Options{
+		Of: of.name, Against: against.name, Raw: o.view.raw, Paired: paired, Seed: o.seed,
+	})
+	if err != nil {
+		return result.Document{}, err
+	}
+	d := result.Document{
+		Schema: result.Schema, Kind: result.KindCompare, Version: versionText(), Comparisons: []result.Comparison{c},
+	}
+	for _, s := range sides {
+		ids := paths[0]
+		if s.name != of.name || s.file != of.file {
+			ids = paths[1]
+		}
+		encoded, err := s.encode(ids)
+		if err != nil {
+			return result.Document{}, err
+		}
+		d.Sides = append(d.Sides, encoded)
+	}
+	return d, nil
+}
+
+func (o *compareOptions) write(w io.Writer, s streams, d result.Document) error {
+	if o.view.output == outputJSON {
+		return result.Encode(w, d)
+	}
+	return text.WriteResult(w, d, text.Options{Color: colored(s.out, o.view.noColor), Width: width(s.out), Raw: o.view.raw})
+}
+
+// saved compares two documents: the second against the first.
+func (o *compareOptions) saved(s streams, files []string) error {
+	var sides [2]side
+	for i, file := range files {
+		var err error
+		if sides[i], err = o.read(file); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	before, after := sides[0], sides[1]
+	d, err := o.compare(after, before, sides, false)
+	if err != nil {
+		return err
+	}
+	d.Differences, d.Caution, err = compare.Circumstanced(after.circumstances(), before.circumstances())
+	if err != nil {
+		return err
+	}
+	d.Start, d.DurationS = after.snapshot.Start.UTC().Format(time.RFC3339Nano), after.snapshot.Duration.Seconds()
+	d.Answer = d.Comparisons[0].Verdict
+	if d.Caution != "" {
+		d.Answer += "; " + d.Caution
+	}
+	return o.write(s.out, s, d)
+}
+
+func (s side) circumstances() compare.Circumstances {
+	return compare.Circumstances{Name: s.name, Start: s.snapshot.Start, Environment: s.snapshot.Environment}
+}
+
+// read reads one document and finds its target.
+func (o *compareOptions) read(file string) (side, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return side{}, err
+	}
+	defer f.Close()
+	s, err := json.Decode(f)
+	var version *json.VersionError
+	if errors.As(err, &version) {
+		return side{}, err
+	}
+	if err != nil {
+		return side{}, usagef("want a document of vethtrace -o json: %v", err)
+	}
+	var names []string
+	for _, t := range s.Targets {
+		names = append(names, t.Name)
+		if o.target == "" && len(s.Targets) == 1 || t.Name == o.target {
+			t, _ = busiestTarget(s.Targets, t.Name)
+			return side{name: file, file: file, snapshot: alone(s, t), target: t}, nil
+		}
+	}
+	if o.target != "" {
+		return side{}, usagef("has no target %s: it has %s", o.target, strings.Join(names, ", "))
+	}
+	return side{}, usagef("has several targets: say which by --target: %s", strings.Join(names, ", "))
+}
