@@ -6,10 +6,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/internal/lab/engine"
@@ -61,6 +65,58 @@ func TestBenchDocker(t *testing.T) {
 	}
 }
 
+// TestCompareDocker: two containers of a real engine at the same time.
+func TestCompareDocker(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	e := startEngine(ctx, t, lab.WireVeth)
+	for _, args := range [][]string{
+		{"run", "-d", "-p", "8080:80", "--name", "nginx", "nginx"},
+		{"run", "-d", "--network", "host", "--name", "nginx-host-mode", "nginx"},
+	} {
+		if _, err := e.Docker(ctx, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages := []string{fmt.Sprintf("http://%s:8080/", e.Host.IP4), fmt.Sprintf("http://%s:80/", e.Host.IP4)}
+	for _, page := range pages {
+		visit(ctx, t, e, page)
+	}
+	v := startVethtrace(t, e, "compare", "nginx", "nginx-host-mode", "--docker-host", "unix://"+e.Socket, "--duration", "3s", "-o", "json")
+	v.await(t, "attached to nginx (bridge), nginx-host-mode (host) in")
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+		for _, page := range pages {
+			visit(ctx, t, e, page)
+		}
+	}
+	d := v.result(t)
+	c := d.Comparisons[0]
+	if c.Of != "nginx" || c.Against != "nginx-host-mode" || !c.Distinct || c.Whole.Mean == nil || c.Whole.Mean.Lo <= 0 || !c.Paired {
+		t.Fatalf("%s", c.Verdict)
+	}
+	layers, share := map[string]bool{}, 0.0
+	for _, l := range c.Layers {
+		layers[l.Layer] = true
+		share += l.Share.Share
+	}
+	for _, want := range []string{"netfilter/prerouting", "netfilter/forward", "netfilter/postrouting", "routing", "bridge", "veth", "softirq", "container"} {
+		if !layers[want] {
+			t.Errorf("no layer %s among %v", want, layers)
+		}
+	}
+	if share < 0.999999 || share > 1.000001 {
+		t.Errorf("shares add up to %f", share)
+	}
+	for _, r := range c.Rows {
+		if r.Hop == "netfilter/forward" && (r.Of == nil || r.Against != nil) {
+			t.Errorf("host mode has a FORWARD: %+v", r)
+		}
+	}
+	if d.Environment == nil || d.Environment.Docker == nil || len(d.Sides) != 2 {
+		t.Errorf("environment %+v, %d sides", d.Environment, len(d.Sides))
+	}
+}
+
 // engineState is what a bench may leave behind: containers, networks, links.
 func engineState(ctx context.Context, t *testing.T, e *engine.Engine) string {
 	t.Helper()
@@ -100,4 +156,26 @@ func comparison(t *testing.T, d result.Document, load, of string) result.Compari
 		t.Fatalf("no comparison of %s under %q among %d", of, load, len(d.Comparisons))
 	}
 	return d.Comparisons[i]
+}
+
+// cmdValidResult checks that a file is one result that follows its schema, and
+// is read back: validresult stdout.
+func cmdValidResult(ts *testscript.TestScript, _ bool, args []string) {
+	compiler := jsonschema.NewCompiler()
+	for _, name := range []string{"schema.json", "result-schema.json"} {
+		file, err := os.Open(filepath.Join(repository(ts), "docs", name))
+		ts.Check(err)
+		doc, err := jsonschema.UnmarshalJSON(file)
+		file.Close()
+		ts.Check(err)
+		ts.Check(compiler.AddResource("https://github.com/vethtrace/vethtrace/docs/"+name, doc))
+	}
+	schema, err := compiler.Compile("https://github.com/vethtrace/vethtrace/docs/result-schema.json")
+	ts.Check(err)
+	text := ts.ReadFile(args[0])
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	ts.Check(err)
+	ts.Check(schema.Validate(value))
+	_, err = result.Decode(strings.NewReader(text))
+	ts.Check(err)
 }

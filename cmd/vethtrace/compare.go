@@ -103,7 +103,7 @@ func (o *compareOptions) run(cmd *cobra.Command, s streams, names, command []str
 	if o.target != "" {
 		return usagef("--target %s: is for saved documents", o.target)
 	}
-	o.targets.containers = names
+	o.targets.containers, o.targets.maxTargets = names, 2
 	if err := o.targets.check(nil); err != nil {
 		return err
 	}

@@ -59,10 +59,12 @@ func TestScript(t *testing.T) {
 			"engine":  cmdEngine,
 			"await":   cmdAwait,
 			"valid":   cmdValid,
-			"sums":    cmdSums,
-			"once":    cmdOnce,
-			"held":    cmdHeld,
-			"freed":   cmdFreed,
+
+			"validresult": cmdValidResult,
+			"sums":        cmdSums,
+			"once":        cmdOnce,
+			"held":        cmdHeld,
+			"freed":       cmdFreed,
 		},
 	})
 }
