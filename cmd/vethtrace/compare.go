@@ -153,11 +153,11 @@ func (o *compareOptions) trace(ctx context.Context, s streams, command []string)
 	}
 	found.configure(&cfg)
 	cfg.Environment = surroundings(ctx, found.host, found.engine)
-	specs, err := found.specs()
+	specs, err := found.specs(cfg)
 	if err != nil {
-		return explainRights(err)
+		return explainRights(explainLimit(err))
 	}
 	run.only = &compareSink{options: o, out: run.outlet, streams: s, names: [2]string{specs[0].Name, specs[1].Name}}
 	err = run.trace(ctx, cfg, specs, found)
-	return explainRights(explainWay(errors.Join(err, closeSpecs(specs))))
+	return explainRights(explainWay(explainLimit(errors.Join(err, closeSpecs(specs)))))
 }
