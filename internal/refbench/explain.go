@@ -100,7 +100,7 @@ func (r *runner) explain(c *result.Comparison, load result.Load, of, against *ce
 		e.NotSeen, e.Tracing = nil, nil // more than the client waits cannot be taken from what it waits
 		return
 	}
-	if c.ExplainedReason = uncertain(e.Client); c.ExplainedReason != "" {
+	if c.ExplainedReason = uncertain(e); c.ExplainedReason != "" {
 		return
 	}
 	c.ExplainedTraced = traced.Share(hopsRaw, clientTraced)
@@ -149,8 +149,9 @@ func overlapping(load result.Load, of, against *cell) string {
 }
 
 // uncertain says why there is nothing to explain; "" where there is.
-func uncertain(client *result.Estimate) string {
-	if client == nil {
+func uncertain(e *result.Explained) string {
+	client := e.Client
+	if client == nil || e.NotSeen == nil {
 		return "too few rounds"
 	}
 	if client.Lo <= 0 && client.Hi >= 0 {

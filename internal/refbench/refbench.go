@@ -72,7 +72,7 @@ type runner struct {
 	ways   []Way
 	loads  []result.Load
 	plan   plan
-	phases phases
+	slot   time.Time // when the load must have ended
 	start  time.Time
 	end    time.Time
 	cpu    int
@@ -113,11 +113,10 @@ func Run(ctx context.Context, cfg Config) (result.Document, error) {
 			r.bench.Cut = true
 			continue
 		}
-		r.phases = newPhases(slot)
+		r.slot = time.Now().Add(slot)
 		if err := r.load(ctx, load); err != nil {
 			return result.Document{}, fmt.Errorf("load %s: %w", load.Name, err)
 		}
-		r.bench.Loads = append(r.bench.Loads, load)
 	}
 	if len(r.bench.Loads) == 0 {
 		return result.Document{}, ErrNoTime
@@ -163,14 +162,14 @@ func (r *runner) order() []string {
 	var names []string
 	for round := range 2 {
 		for i := range r.ways {
-			names = append(names, r.ways[r.turn(round, i)].Name)
+			names = append(names, r.ways[r.inTurn(round, i)].Name)
 		}
 	}
 	return names
 }
 
-// turn is which way is the i-th of a round.
-func (r *runner) turn(round, i int) int {
+// inTurn is which way is the i-th of a round.
+func (r *runner) inTurn(round, i int) int {
 	if round%2 == 1 {
 		return len(r.ways) - 1 - i
 	}
@@ -213,12 +212,21 @@ func (p plan) least(ways int) time.Duration {
 		time.Duration(2*p.rounds*ways)*(p.round+p.warmup+overheadOfTurn)
 }
 
-// phases are when the parts of a load must end, whatever the rounds took.
-type phases struct{ before, traced, after time.Time }
+// turn is one round of one way.
+type turn struct{ round, warmup time.Duration }
 
-func newPhases(slot time.Duration) phases {
-	now := time.Now()
-	return phases{before: now.Add(slot * 30 / 100), traced: now.Add(slot * 75 / 100), after: now.Add(slot * 97 / 100)}
+// leastTurn is what a round is still worth having.
+const leastTurn = 6 * time.Millisecond
+
+// turns says how long rounds are when so many must end in time: as planned, or
+// shorter where something, as attaching, has taken longer than it should.
+func (r *runner) turns(rounds int, end time.Time) turn {
+	room := time.Until(end)/time.Duration(max(rounds*len(r.ways), 1)) - overheadOfTurn
+	if planned := r.plan.round + r.plan.warmup; room >= planned {
+		return turn{r.plan.round, r.plan.warmup}
+	}
+	room = max(room, leastTurn)
+	return turn{round: room * 5 / 6, warmup: room / 6}
 }
 
 func (r *runner) progress(doing string) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vethtrace/vethtrace/internal/compare"
 	"github.com/vethtrace/vethtrace/internal/loadgen"
 	"github.com/vethtrace/vethtrace/internal/result"
 	"github.com/vethtrace/vethtrace/tracer"
@@ -36,25 +37,36 @@ func (r *runner) load(ctx context.Context, load result.Load) (err error) {
 		r.cells[w.Name] = newCell(w, load)
 	}
 	half := r.plan.rounds / 2
-	if err := r.untraced(ctx, load, clients, 0, half, r.phases.before); err != nil {
+	if err := r.untraced(ctx, load, clients, 0, half, until(r.slot, 28)); err != nil {
 		return err
 	}
 	if err := r.traced(ctx, load, clients); err != nil {
 		return err
 	}
-	if err := r.untraced(ctx, load, clients, half, r.plan.rounds, r.phases.after); err != nil {
+	if err := r.untraced(ctx, load, clients, half, r.plan.rounds, until(r.slot, 95)); err != nil {
 		return err
 	}
+	if n := len(r.cells[r.ways[0].Name].traced.rounds); n < compare.MinRounds {
+		r.bench.Cut = true
+		r.bench.LeftOut = append(r.bench.LeftOut, fmt.Sprintf("load %s: attaching left time for %d rounds only", load.Name, n))
+		return nil
+	}
+	r.bench.Loads = append(r.bench.Loads, load)
 	return r.finish(load)
 }
 
+// until is when so many percent of the time until then are over.
+func until(end time.Time, percent time.Duration) time.Time {
+	return time.Now().Add(time.Until(end) * percent / 100)
+}
+
 func (r *runner) untraced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client, from, to int, end time.Time) error {
-	return r.rounds(ctx, from, to, end, load.Name+", not traced", func(w Way, start time.Duration) error {
+	return r.rounds(ctx, from, to, end, load.Name+", not traced", func(w Way, start time.Duration, length turn) error {
 		client := clients[w.Name]
-		if _, err := client.Run(r.plan.warmup); err != nil {
+		if _, err := client.Run(length.warmup); err != nil {
 			return err
 		}
-		seen, err := client.Run(r.plan.round)
+		seen, err := client.Run(length.round)
 		if err == nil {
 			r.cells[w.Name].untraced.add(start, seen)
 		}
@@ -71,16 +83,17 @@ func (r *runner) traced(ctx context.Context, load result.Load, clients map[strin
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	return r.rounds(ctx, 0, r.plan.rounds, r.phases.traced, load.Name+", traced", func(w Way, start time.Duration) error {
+	end := until(r.slot, 62)
+	return r.rounds(ctx, 0, r.plan.rounds, end, load.Name+", traced", func(w Way, start time.Duration, length turn) error {
 		client := clients[w.Name]
-		if _, err := client.Run(r.plan.warmup); err != nil {
+		if _, err := client.Run(length.warmup); err != nil {
 			return err
 		}
 		before, err := t.Snapshot()
 		if err != nil {
 			return fmt.Errorf("read figures: %w", err)
 		}
-		seen, err := client.Run(r.plan.round)
+		seen, err := client.Run(length.round)
 		if err != nil {
 			return err
 		}
@@ -95,7 +108,8 @@ func (r *runner) traced(ctx context.Context, load result.Load, clients map[strin
 
 // rounds runs rounds of all ways in turn. All ways have the same start in one
 // round: that is what pairs them. After end no round begins.
-func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, doing string, one func(w Way, start time.Duration) error) error {
+func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, doing string, one func(w Way, start time.Duration, length turn) error) error {
+	length := r.turns(to-from, end)
 	for round := from; round < to; round++ {
 		if time.Now().After(end) {
 			r.bench.Cut = true
@@ -106,8 +120,8 @@ func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, doing 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			w := r.ways[r.turn(round, i)]
-			if err := one(w, start); err != nil {
+			w := r.ways[r.inTurn(round, i)]
+			if err := one(w, start, length); err != nil {
 				return fmt.Errorf("way %s: %w", w.Name, err)
 			}
 			r.progress(doing)

@@ -55,14 +55,8 @@ func TestRead(t *testing.T) {
 	}
 	for _, change := range []func() error{
 		func() error { return w.Host.Sysctl("net/ipv4/ip_early_demux", "0") },
-		func() error {
-			_, err := w.Host.Output(t.Context(), "ip", "link", "set", "eth0", "mtu", "1400")
-			return err
-		},
-		func() error {
-			_, err := w.Host.Output(t.Context(), "iptables", "-A", "FORWARD", "-s", "192.0.2.1", "-j", "ACCEPT")
-			return err
-		},
+		func() error { return output(t, w, "ip", "link", "set", "eth0", "mtu", "1400") },
+		func() error { return output(t, w, "iptables", "-A", "FORWARD", "-s", "192.0.2.1", "-j", "ACCEPT") },
 	} {
 		if err := change(); err != nil {
 			t.Fatal(err)
@@ -80,6 +74,12 @@ func TestRead(t *testing.T) {
 	if got := strings.Join(keys, " "); got != want {
 		t.Errorf("what differs: %s, want %s", got, want)
 	}
+}
+
+func output(t *testing.T, w *lab.World, name string, args ...string) error {
+	t.Helper()
+	_, err := w.Host.Output(t.Context(), name, args...)
+	return err
 }
 
 func TestParseCPU(t *testing.T) {
