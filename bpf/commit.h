@@ -57,9 +57,15 @@ __noinline int vt_describe(struct vt_path *path, struct vt_slot *slot, __u32 dir
 	return 0;
 }
 
-/* The path of a journey, made if this is its first; NULL when the table is full or another CPU is making it. */
-static __always_inline struct vt_path *vt_find_path(struct vt_slot *slot, __u32 direction, __u64 key)
+/*
+ * Where the path of a journey is, made if this is its first; -1 when the table
+ * is full or another CPU is making it.
+ */
+VT_COLD_GLOBAL int vt_search_path(__u32 slot_index, __u32 direction, __u64 key)
 {
+	struct vt_found found = { .index = slot_index };
+	struct vt_slot *slot = vt_slot_of(found);
+
 #pragma clang loop unroll(disable)
 	for (__u32 probe = 0; probe < VT_PATH_PROBES; probe++) {
 		__u32 index = (key + probe) & cfg_path_mask;
@@ -67,20 +73,37 @@ static __always_inline struct vt_path *vt_find_path(struct vt_slot *slot, __u32 
 		__u64 owner;
 
 		if (!path)
-			return NULL;
+			return -1;
 		owner = VT_READ_ONCE(path->key);
 		if (owner == key)
-			return path;
+			return index;
 		if (owner)
 			continue;
 		if (__sync_val_compare_and_swap(&path->key, 0, key) == 0) {
 			vt_describe(path, slot, direction);
-			return path;
+			return index;
 		}
 		if (VT_READ_ONCE(path->key) == key)
-			return path;
+			return index;
 	}
-	return NULL;
+	return -1;
+}
+
+/* The path of a journey, or NULL. */
+static __always_inline struct vt_path *vt_find_path(__u32 slot_index, __u32 direction, __u64 key)
+{
+	__u32 index = key & cfg_path_mask;
+	struct vt_path *path = bpf_map_lookup_elem(&vt_paths, &index);
+	int at;
+
+	/* nearly all are where they belong: no call for them */
+	if (VT_LIKELY(path && VT_READ_ONCE(path->key) == key))
+		return path;
+	at = vt_search_path(slot_index, direction, key);
+	if (at < 0)
+		return NULL;
+	index = at;
+	return bpf_map_lookup_elem(&vt_paths, &index);
 }
 
 static __always_inline struct vt_hist *vt_block(__u32 block)
@@ -151,7 +174,7 @@ static __always_inline __u64 vt_commit(__u32 index, __u32 direction, __u32 gener
 		return 0;
 	vt_count_softirq(target, direction, completed, 1);
 	key = vt_path_key(slot, direction);
-	path = (slot->flags & VT_FLAG_TRUNCATED) ? NULL : vt_find_path(slot, direction, key);
+	path = (slot->flags & VT_FLAG_TRUNCATED) ? NULL : vt_find_path(index, direction, key);
 	if (!path || !vt_observe_path(path, slot, generation)) {
 		vt_count(target, direction, unpathed, 1);
 		return 0;

@@ -49,6 +49,11 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
  * short, and fits into the processor's instruction cache beside the kernel's.
  */
 #define VT_COLD static __noinline __attribute__((unused))
+/*
+ * The same for what takes and returns numbers only: a global function, which
+ * the verifier looks at once per program instead of once per call.
+ */
+#define VT_COLD_GLOBAL __noinline
 
 #define VT_LIKELY(x) __builtin_expect(!!(x), 1)
 #define VT_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -73,19 +73,15 @@ static const __u8 vt_log2[256] = {
 
 /*
  * The bucket of a value, by the rule of tracer/histogram: up to 31 by itself,
- * then 16 per power of two; VT_BUCKETS for 2^31 and more.
+ * then 16 per power of two; VT_BUCKETS for 2^31 and more. Global, so that the
+ * verifier follows its branches once per program.
  */
-static __always_inline __u32 vt_bucket(__u64 ns)
+VT_COLD_GLOBAL int vt_bucket_of_any(__u64 ns)
 {
 	__u64 value = ns, high, step;
 
 	if (ns < 32)
 		return ns;
-	if (VT_LIKELY(ns < 8192)) { /* as good as all hops */
-		__u32 log = vt_log2[(ns >> 5) & 255];
-
-		return 32 + log * 16 + ((ns >> (log + 1)) & 15);
-	}
 	if (ns >> 31)
 		return VT_BUCKETS;
 	/* floor(log2) without a branch, which the verifier would follow both ways */
@@ -103,6 +99,17 @@ static __always_inline __u32 vt_bucket(__u64 ns)
 	return 32 + (high - 5) * 16 + ((ns >> (high - 4)) & 15);
 }
 
+/* The same; no call for 32 ns to 8 us, which is as good as all hops. */
+static __always_inline __u32 vt_bucket(__u64 ns)
+{
+	__u32 log;
+
+	if (VT_UNLIKELY(ns - 32 >= 8192 - 32))
+		return vt_bucket_of_any(ns);
+	log = vt_log2[(ns >> 5) & 255];
+	return 32 + log * 16 + ((ns >> (log + 1)) & 15);
+}
+
 /*
  * Adds one value to a histogram. Ends run with softirqs off, so a shard that
  * belongs to one CPU has one writer; shards that CPUs share need atomics.
@@ -110,12 +117,11 @@ static __always_inline __u32 vt_bucket(__u64 ns)
 static __always_inline void vt_observe(struct vt_hist *hist, __u64 ns)
 {
 	__u32 index;
+	__u64 max;
 
 	index = vt_bucket(ns);
+	barrier_var(index); /* the compiler knows that it is no larger, the verifier does not */
 	if (index > VT_BUCKETS)
-		return;
-	barrier_var(index);
-	if (index > VT_BUCKETS) /* the verifier's own look at it: the line above may be merged away */
 		return;
 	/* bucket VT_BUCKETS is `overflow`, which lies right behind them */
 	if (cfg_shared_shards) {
@@ -125,9 +131,9 @@ static __always_inline void vt_observe(struct vt_hist *hist, __u64 ns)
 		hist->bucket[index]++;
 		hist->sum += ns;
 	}
-	/* a larger maximum of another CPU may be lost where shards are shared: then by one value */
-	if (ns > VT_READ_ONCE(hist->max))
-		hist->max = ns;
+	/* without a branch; a larger maximum of another CPU may be lost where shards are shared: then by one value */
+	max = VT_READ_ONCE(hist->max);
+	hist->max = max ^ ((max ^ ns) & -VT_ABOVE(ns, max));
 }
 
 #endif

@@ -3,22 +3,43 @@
 #ifndef VT_OWNER_H
 #define VT_OWNER_H
 
-/* A namespace's or device's entry; NULL: nobody's. ifindex 0 asks for the namespace. */
-static __always_inline struct vt_device *vt_lookup_device(__u32 netns, __u32 ifindex)
+static __always_inline __u32 vt_device_place(__u32 netns, __u32 ifindex)
 {
 	__u64 key = (__u64)netns << 32 | ifindex;
-	__u32 first = (key * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
+
+	return (key * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
+}
+
+/* Where a device's entry is, -1: nowhere. Global: the verifier follows its probes once per program. */
+__noinline int vt_search_device(__u32 netns, __u32 ifindex)
+{
+	__u32 first = vt_device_place(netns, ifindex);
 
 #pragma clang loop unroll(disable)
 	for (__u32 probe = 0; probe < VT_PROBES; probe++) {
 		struct vt_device *device = &vt_devices[(first + probe) & (VT_DEVICES - 1)];
 
 		if (device->netns == netns && device->ifindex == ifindex)
-			return device;
+			return (first + probe) & (VT_DEVICES - 1);
 		if (device->role == VT_ROLE_NONE)
 			break;
 	}
-	return NULL;
+	return -1;
+}
+
+/* A namespace's or device's entry; NULL: nobody's. ifindex 0 asks for the namespace. */
+static __always_inline struct vt_device *vt_lookup_device(__u32 netns, __u32 ifindex)
+{
+	struct vt_device *device = &vt_devices[vt_device_place(netns, ifindex) & (VT_DEVICES - 1)];
+	int at;
+
+	/* nearly all are where they belong: no call for them, nor for those of nobody */
+	if (VT_LIKELY(device->netns == netns && device->ifindex == ifindex))
+		return device;
+	if (device->role == VT_ROLE_NONE)
+		return NULL;
+	at = vt_search_device(netns, ifindex);
+	return at < 0 ? NULL : &vt_devices[at & (VT_DEVICES - 1)];
 }
 _Static_assert(VT_DEVICES == 1 << 14, "vt_lookup_device takes 14 bits of the hash");
 
@@ -27,10 +48,15 @@ static __always_inline __u32 vt_netns(struct net_device *device)
 	return device->nd_net.net->ns.inum;
 }
 
-/* VT_ADDRESS_HOST, number of the target plus 1, or 0: an address elsewhere. */
-static __always_inline __u32 vt_lookup_address(__u64 high, __u64 low)
+static __always_inline __u32 vt_address_place(__u64 high, __u64 low)
 {
-	__u32 first = ((high ^ low) * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
+	return ((high ^ low) * 0x9e3779b97f4a7c15ULL) >> (64 - 14);
+}
+
+/* The owner of an address that is not where it belongs; 0: there is none. Global, as vt_search_device(). */
+__noinline int vt_search_address(__u64 high, __u64 low)
+{
+	__u32 first = vt_address_place(high, low);
 
 #pragma clang loop unroll(disable)
 	for (__u32 probe = 0; probe < VT_PROBES; probe++) {
@@ -42,6 +68,18 @@ static __always_inline __u32 vt_lookup_address(__u64 high, __u64 low)
 			break;
 	}
 	return 0;
+}
+
+/* VT_ADDRESS_HOST, number of the target plus 1, or 0: an address elsewhere. */
+static __always_inline __u32 vt_lookup_address(__u64 high, __u64 low)
+{
+	struct vt_address *address = &vt_addresses[vt_address_place(high, low) & (VT_ADDRESSES - 1)];
+
+	if (VT_LIKELY(address->low == low && address->high == high))
+		return address->owner;
+	if (!address->low && !address->high)
+		return 0;
+	return vt_search_address(high, low);
 }
 _Static_assert(VT_ADDRESSES == 1 << 14, "vt_lookup_address takes 14 bits of the hash");
 

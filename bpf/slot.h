@@ -119,7 +119,7 @@ static __always_inline void vt_release(struct vt_found found)
  * napi_gro_receive a packet may have become part of another one, which no
  * tracepoint tells: that is what its last stamp says. Rare, so not inlined.
  */
-VT_COLD void vt_vanished(__u32 index)
+VT_COLD_GLOBAL int vt_vanished(__u32 index)
 {
 	struct vt_found found = { .index = index };
 	struct vt_slot *slot = vt_slot_of(found);
@@ -137,10 +137,11 @@ VT_COLD void vt_vanished(__u32 index)
 		else
 			vt_count(slot->target[direction], direction, expired, 1);
 	}
+	return 0;
 }
 
 /* Closes the slot of a packet that has gone, and whose address is used by another one. */
-VT_COLD void vt_close_stale(__u32 index, __u64 owner)
+VT_COLD_GLOBAL int vt_close_stale(__u32 index, __u64 owner)
 {
 	struct vt_found found = { .index = index, .owner = owner };
 
@@ -149,10 +150,11 @@ VT_COLD void vt_close_stale(__u32 index, __u64 owner)
 		vt_vanished(index);
 		vt_release(found);
 	}
+	return 0;
 }
 
 /* The way that the same skb had in a life that is not over for the table; -1: there is none. */
-VT_COLD int vt_former(__u32 first, __u64 key)
+VT_COLD_GLOBAL int vt_former(__u32 first, __u64 key)
 {
 #pragma clang loop unroll(disable)
 	for (int way = 0; way < VT_WAYS; way++) {
@@ -166,7 +168,7 @@ VT_COLD int vt_former(__u32 first, __u64 key)
 }
 
 /* The first way where no journey is under way; -1: there is none. */
-VT_COLD int vt_vacant(__u32 first)
+VT_COLD_GLOBAL int vt_vacant(__u32 first)
 {
 #pragma clang loop unroll(disable)
 	for (int way = 0; way < VT_WAYS; way++) {
@@ -210,7 +212,7 @@ static __always_inline struct vt_found vt_room(__u64 key)
 }
 
 /* The same where all ways are taken: one whose journey is stale. Rare, so it reads the clock for itself. */
-VT_COLD __u32 vt_stale(__u32 set)
+VT_COLD_GLOBAL __u32 vt_stale(__u32 set)
 {
 	__u64 now = bpf_ktime_get_ns();
 
@@ -251,7 +253,7 @@ static __always_inline struct vt_found vt_claim_once(__u64 key)
 }
 
 /* More tries, where another CPU took the same way meanwhile; -1: none went well. */
-VT_COLD int vt_claim_again(__u64 key)
+VT_COLD_GLOBAL int vt_claim_again(__u64 key)
 {
 #pragma clang loop unroll(disable)
 	for (int try = 0; try < 3; try++) {
