@@ -49,7 +49,6 @@ type benchOptions struct {
 	detail     string
 	output     string
 	seed       uint64
-	raw        bool
 	logLevel   string
 	noColor    bool
 }

@@ -25,24 +25,29 @@ func TestCircumstanced(t *testing.T) {
 		keys        string
 	}{
 		"a setting": {
-			Circumstances{"after", noon, on("m", "1")}, Circumstances{"before", noon.Add(-time.Hour), on("m", "0")},
+			Circumstances{"after", noon, on("m", "1")},
+			Circumstances{"before", noon.Add(-time.Hour), on("m", "0")},
 			"", "sysctls.net.ipv4.ip_forward",
 		},
 		"nothing": {Circumstances{"after", noon, on("m", "1")}, Circumstances{"before", noon, on("m", "1")}, "", ""},
 		"two days": {
-			Circumstances{"after", noon, on("m", "1")}, Circumstances{"before", noon.Add(-24 * time.Hour), on("m", "1")},
+			Circumstances{"after", noon, on("m", "1")},
+			Circumstances{"before", noon.Add(-24 * time.Hour), on("m", "1")},
 			"on different days (2026-11-24 and 2026-11-25): no cause can be named", "",
 		},
 		"two hosts": {
-			Circumstances{"after", noon, on("m", "1")}, Circumstances{"before", noon, on("n", "1")},
+			Circumstances{"after", noon, on("m", "1")},
+			Circumstances{"before", noon, on("n", "1")},
 			"on different hosts (h-n and h-m): no cause can be named", "host.machine host.name",
 		},
 		"both": {
-			Circumstances{"after", noon, on("m", "1")}, Circumstances{"before", noon.Add(24 * time.Hour), on("n", "1")},
+			Circumstances{"after", noon, on("m", "1")},
+			Circumstances{"before", noon.Add(24 * time.Hour), on("n", "1")},
 			") and on different hosts", "host.machine host.name",
 		},
 		"not recorded": {
-			Circumstances{"after", noon, on("m", "1")}, Circumstances{"before", noon, nil},
+			Circumstances{"after", noon, on("m", "1")},
+			Circumstances{"before", noon, nil},
 			"before does not tell", "",
 		},
 	} {

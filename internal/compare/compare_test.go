@@ -40,8 +40,14 @@ func hostIn() []hopSpec {
 
 func bridgeOut() []hopSpec {
 	return []hopSpec{
-		{"netfilter/output", true, 280}, {"veth", true, 380}, {"softirq", false, 400}, {"netfilter/prerouting", false, 800},
-		{"bridge", false, 350}, {"routing", false, 700}, {"netfilter/forward", false, 300}, {"netfilter/postrouting", false, 600},
+		{"netfilter/output", true, 280},
+		{"veth", true, 380},
+		{"softirq", false, 400},
+		{"netfilter/prerouting", false, 800},
+		{"bridge", false, 350},
+		{"routing", false, 700},
+		{"netfilter/forward", false, 300},
+		{"netfilter/postrouting", false, 600},
 	}
 }
 

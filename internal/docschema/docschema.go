@@ -76,8 +76,8 @@ func Make(v any, head Head) ([]byte, error) {
 	}
 	root = append(root, fields...)
 	var defs object
-	for i := 0; i < len(m.names); i++ {
-		defs = append(defs, entry{m.names[i], m.defs[m.names[i]]})
+	for _, name := range m.names {
+		defs = append(defs, entry{name, m.defs[name]})
 	}
 	if len(defs) > 0 {
 		root = append(root, entry{"$defs", defs})

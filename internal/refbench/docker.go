@@ -281,7 +281,7 @@ func (d *Docker) Targets() []tracer.TargetSpec { return slices.Clone(d.targets) 
 func (d *Docker) Ways() []Way { return slices.Clone(d.ways) }
 
 // HostNS implements World.
-func (d *Docker) HostNS() *netns.NS { return d.DockerConfig.Host }
+func (d *Docker) HostNS() *netns.NS { return d.Host }
 
 // Close removes the containers and the network.
 func (d *Docker) Close() error {

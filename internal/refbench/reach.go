@@ -21,13 +21,13 @@ func (d *Docker) from() *netns.NS {
 	if d.Client != nil {
 		return d.Client
 	}
-	return d.DockerConfig.Host
+	return d.Host
 }
 
 // outside is the host's address as its client sees it, and what that client is:
 // one in the client's network, or else the first that is no bridge's.
 func (d *Docker) outside() (netip.Addr, string) {
-	host := prefixes(d.DockerConfig.Host)
+	host := prefixes(d.Host)
 	if d.Client == nil {
 		if len(host) == 0 {
 			return netip.Addr{}, "host"

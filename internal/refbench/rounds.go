@@ -56,8 +56,9 @@ func (r *runner) load(ctx context.Context, load result.Load) (err error) {
 }
 
 // until is when so many percent of the time until then are over.
-func until(end time.Time, percent time.Duration) time.Time {
-	return time.Now().Add(time.Until(end) * percent / 100)
+func until(end time.Time, percent int) time.Time {
+	left := time.Until(end).Nanoseconds()
+	return time.Now().Add(time.Duration(left * int64(percent) / 100))
 }
 
 func (r *runner) untraced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client, from, to int, end time.Time) error {

@@ -85,8 +85,13 @@ func benchTables(b result.Bench, o Options) []string {
 	for _, l := range b.Loads {
 		lines = append(lines, "", st.heading.Render(o.cut(Escape(l.Title))))
 		g := &grid{columns: []column{
-			{head: "way"}, {head: "mean", right: true}, {head: "p50", right: true, drop: 3}, {head: "p99", right: true, drop: 2},
-			{head: "a second", right: true, drop: 1}, {head: "tracing added", right: true, drop: 4}, {head: "failed", right: true, drop: 5},
+			{head: "way"},
+			{head: "mean", right: true},
+			{head: "p50", right: true, drop: 3},
+			{head: "p99", right: true, drop: 2},
+			{head: "a second", right: true, drop: 1},
+			{head: "tracing added", right: true, drop: 4},
+			{head: "failed", right: true, drop: 5},
 		}}
 		var rows []row
 		for _, c := range b.Cells {

@@ -63,9 +63,15 @@ func userlandProxy(ctx context.Context, api *client.Client) (*bool, error) {
 	if len(published) == 0 {
 		return nil, nil //nolint:nilnil // nothing is published: it cannot be told
 	}
+	served, err := proxied(published)
+	return &served, err
+}
+
+// proxied tells whether a docker-proxy serves one of these addresses.
+func proxied(addresses map[string]bool) (bool, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	served := false
 	for _, file := range files {
@@ -78,8 +84,8 @@ func userlandProxy(ctx context.Context, api *client.Client) (*bool, error) {
 			continue
 		}
 		for _, arg := range args {
-			served = served || published[arg]
+			served = served || addresses[arg]
 		}
 	}
-	return &served, nil
+	return served, nil
 }
