@@ -110,12 +110,12 @@ func (r *runner) traced(ctx context.Context, load result.Load, clients map[strin
 // rounds runs rounds of all ways in turn. All ways have the same start in one
 // round: that is what pairs them. After end no round begins.
 func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, doing string, one func(w Way, start time.Duration, length turn) error) error {
-	length := r.turns(to-from, end)
 	for round := from; round < to; round++ {
 		if time.Now().After(end) {
 			r.bench.Cut = true
 			return nil
 		}
+		length := r.turns(to-round, end) // anew: what was late makes the rest shorter
 		start := time.Since(r.start)
 		for i := range r.ways {
 			if err := ctx.Err(); err != nil {
