@@ -82,6 +82,7 @@ struct sk_buff {
 	unsigned int len;
 	unsigned int data_len;
 	__u8 cloned: 1;
+	__u8 fclone: 2;
 	union {
 		struct {
 			__u8 pkt_type: 3;

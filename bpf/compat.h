@@ -21,7 +21,20 @@
 #define VT_IPPROTO_ICMP 1
 #define VT_IPPROTO_TCP 6
 #define VT_IPPROTO_UDP 17
+#define VT_IPPROTO_FRAGMENT 44
 #define VT_IPPROTO_ICMPV6 58
+
+/* net/ip.h, net/ipv6.h: offset and "more fragments", of host byte order */
+#define VT_IP_OFFSET 0x1fff
+#define VT_IP_MORE 0x2000
+#define VT_IPV6_OFFSET 0xfff8
+#define VT_IPV6_MORE 1
+
+/* net/gro.h: enum gro_result */
+#define VT_GRO_MERGED_FREE 1
+
+/* linux/skbuff.h: skb->fclone of the copy that TCP sends of each packet */
+#define VT_FCLONE_CLONE 2
 
 /* linux/net_namespace.h, net/tcp_states.h */
 #define VT_TCP_ESTABLISHED 1

@@ -34,6 +34,10 @@ volatile const bool cfg_end_at_device = false;
 volatile const bool cfg_qdisc = false;
 /* Device borders may change from tcx to tracepoints during the run: vt_switched tells, by CPU. */
 volatile const bool cfg_switchable = false;
+/* A traced veth cannot take large packets: the kernel cuts them into segments before it. */
+volatile const bool cfg_splits = false;
+/* A traced veth receives by NAPI: what it receives may have been put together from several packets. */
+volatile const bool cfg_gro = false;
 /* Some target shares the host's namespace. */
 volatile const bool cfg_host_mode = false;
 

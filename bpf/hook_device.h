@@ -28,6 +28,17 @@ static __always_inline void vt_from_uplink(struct sk_buff *skb, __u32 ifindex)
 	if (!vt_open || !vt_parse(skb, &packet) || !vt_wanted_packet(&packet))
 		return;
 	origin.target[VT_INGRESS] = vt_destined(&packet);
+	if (VT_UNLIKELY(vt_is_fragment(&packet)) && !origin.target[VT_INGRESS]) {
+		/* no ports: it goes where the first fragment went */
+		struct vt_look look;
+		int fellow;
+
+		vt_look_at(skb, &look);
+		fellow = vt_fellow(&look, packet.ipv6);
+		found.index = fellow;
+		if (fellow >= 0)
+			origin.target[VT_INGRESS] = vt_slot_of(found)->target[VT_INGRESS];
+	}
 	if (origin.target[VT_INGRESS])
 		vt_start(skb, &packet, &origin, &found);
 }
@@ -112,7 +123,16 @@ int vt_bridge_egress(struct __sk_buff *ctx)
 SEC("tcx/ingress")
 int vt_port_ingress(struct __sk_buff *ctx)
 {
-	return vt_at_device(ctx, VT_HOOK_PORT_INGRESS);
+	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct vt_found found;
+	struct vt_slot *slot;
+
+	if (vt_elsewhere())
+		return VT_TCX_NEXT;
+	slot = vt_pass(skb, &found, VT_HOOK_PORT_INGRESS, ctx->ifindex);
+	if (slot)
+		vt_grown(skb, slot);
+	return VT_TCX_NEXT;
 }
 
 /* Who sent a packet that began unseen, by the device at which this namespace received it. */
@@ -125,6 +145,8 @@ VT_COLD __u16 vt_came_from(struct sk_buff *skb)
 	device = vt_lookup_device(cfg_host_netns, skb->skb_iif);
 	if (device && device->role == VT_ROLE_FOREIGN)
 		return VT_PEER_FOREIGN + device->target;
+	if (device && device->role == VT_ROLE_PORT)
+		return VT_PEER_TARGET + device->target;
 	return device && device->role == VT_ROLE_UPLINK ? VT_PEER_UPLINK : VT_PEER_UNKNOWN;
 }
 
@@ -151,17 +173,21 @@ SEC("tcx/egress")
 int vt_port_egress(struct __sk_buff *ctx)
 {
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	__u32 ifindex = ctx->ifindex;
 	struct vt_found found;
 	struct vt_slot *slot;
 	struct vt_device *device;
 
+	barrier_var(ifindex); /* read once: the compiler would keep an address in the context instead */
 	if (vt_elsewhere())
 		return VT_TCX_NEXT;
-	slot = vt_pass(skb, &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
+	slot = vt_pass(skb, &found, VT_HOOK_PORT_EGRESS, ifindex);
+	if (slot)
+		vt_may_split(skb, slot, found);
 	/* as guessed at the start: no need to look */
-	if (slot && vt_port_index[(slot->target[VT_INGRESS] - 1) & (VT_TARGETS - 1)] == ctx->ifindex)
+	if (slot && vt_port_index[(slot->target[VT_INGRESS] - 1) & (VT_TARGETS - 1)] == ifindex)
 		return VT_TCX_NEXT;
-	device = vt_lookup_device(cfg_host_netns, ctx->ifindex);
+	device = vt_lookup_device(cfg_host_netns, ifindex);
 	if (device && device->role == VT_ROLE_PORT)
 		vt_to_port(skb, slot, device);
 	return VT_TCX_NEXT;
@@ -224,6 +250,8 @@ int vt_device_ingress(struct __sk_buff *ctx)
 	if (vt_elsewhere())
 		return VT_TCX_NEXT;
 	slot = vt_pass(skb, &found, VT_HOOK_DEVICE_INGRESS, ctx->ifindex);
+	if (slot)
+		vt_grown(skb, slot);
 	if (!slot || !slot->target[VT_INGRESS]) {
 		device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
 		if (!device)
@@ -238,6 +266,7 @@ int vt_device_ingress(struct __sk_buff *ctx)
 /* A packet that leaves a target's own device and has no journey yet. */
 static __always_inline void vt_depart(struct sk_buff *skb, struct vt_device *device)
 {
+	struct vt_slot *slot;
 	struct vt_found found;
 	struct vt_origin origin = {
 		.hook = VT_HOOK_DEVICE_EGRESS,
@@ -245,7 +274,9 @@ static __always_inline void vt_depart(struct sk_buff *skb, struct vt_device *dev
 		.target = { 0, device->target + 1 },
 	};
 
-	vt_start_late(skb, &origin, VT_EGRESS, true, &found);
+	slot = vt_start_late(skb, &origin, VT_EGRESS, true, &found);
+	if (slot)
+		vt_may_split(skb, slot, found);
 }
 
 /* The target's own device, from it: each packet that leaves passes here. */
@@ -254,10 +285,16 @@ int vt_device_egress(struct __sk_buff *ctx)
 {
 	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
 	struct vt_found found;
+	struct vt_slot *slot;
 	struct vt_device *device;
 
-	if (vt_elsewhere() || vt_pass(skb, &found, VT_HOOK_DEVICE_EGRESS, ctx->ifindex))
+	if (vt_elsewhere())
 		return VT_TCX_NEXT;
+	slot = vt_pass(skb, &found, VT_HOOK_DEVICE_EGRESS, ctx->ifindex);
+	if (slot) {
+		vt_may_split(skb, slot, found);
+		return VT_TCX_NEXT;
+	}
 	device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
 	if (device)
 		vt_depart(skb, device);

@@ -55,10 +55,14 @@ int BPF_PROG(vt_device_queue, struct sk_buff *skb)
 	slot = vt_pass(skb, &found, hook, device->ifindex);
 	switch (device->role) {
 	case VT_ROLE_DEVICE:
-		if (!slot)
+		if (slot)
+			vt_may_split(skb, slot, found);
+		else
 			vt_depart(skb, device);
 		break;
 	case VT_ROLE_PORT:
+		if (slot)
+			vt_may_split(skb, slot, found);
 		if (!slot || slot->target[VT_INGRESS] != device->target + 1)
 			vt_to_port(skb, slot, device);
 		break;
@@ -109,6 +113,8 @@ int BPF_PROG(vt_device_receive, struct sk_buff *skb)
 	if (!hook)
 		return 0;
 	slot = vt_pass(skb, &found, hook, device->ifindex);
+	if (slot)
+		vt_grown(skb, slot);
 	if (device->role != VT_ROLE_DEVICE)
 		return 0;
 	if (!slot || !slot->target[VT_INGRESS])

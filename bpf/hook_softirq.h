@@ -62,7 +62,39 @@ int BPF_PROG(vt_netif_rx, struct sk_buff *skb)
 SEC("tp_btf/napi_gro_receive_entry")
 int BPF_PROG(vt_gro_receive, struct sk_buff *skb)
 {
+	struct vt_global *global = vt_global_of();
+
 	vt_crossing(skb, VT_HOOK_GRO_RECEIVE);
+	if (global)
+		global->gro = vt_find(vt_key(skb), VT_STATE_LIVE).owner;
+	return 0;
+}
+
+/* What became of it: one that is now a part of another packet has ended here. */
+SEC("tp_btf/napi_gro_receive_exit")
+int BPF_PROG(vt_gro_exit, int result)
+{
+	struct vt_global *global = vt_global_of();
+	struct vt_found found;
+	struct vt_slot *slot;
+	__u64 owner;
+
+	if (!global || !global->gro)
+		return 0;
+	owner = global->gro;
+	global->gro = 0;
+	if (result < 0 || result > VT_GRO_MERGED_FREE)
+		return 0;
+	found = vt_find(owner & ~(VT_GENERATION_MASK | VT_STATE_MASK), VT_STATE_LIVE);
+	if (found.owner != owner)
+		return 0;
+	slot = vt_slot_of(found);
+	/* what GRO let go meanwhile may have overwritten the word with another packet's */
+	if (vt_last_hook(slot) != VT_HOOK_GRO_RECEIVE || !vt_seize(found))
+		return 0;
+	vt_count(slot->target[VT_INGRESS], VT_INGRESS, merged, 1);
+	vt_count(slot->target[VT_EGRESS], VT_EGRESS, merged, 1);
+	vt_release(found);
 	return 0;
 }
 

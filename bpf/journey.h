@@ -97,6 +97,7 @@ enum vt_flag {
 	VT_FLAG_DROPPED = 8, /* in a record */
 	VT_FLAG_SLOW = 16, /* in a record: for its latency, not by sampling */
 	VT_FLAG_PROXY = 32, /* one end is docker-proxy's socket */
+	VT_FLAG_FRAGMENT = 64, /* a part of an IP packet that was cut */
 };
 
 /*
@@ -114,7 +115,7 @@ struct vt_slot {
 	__u64 birth; /* skb->tstamp where it is the monotonic time of sending, else 0 */
 	__u64 start; /* first stamp */
 	__u64 hash; /* of the hooks and devices passed, in order */
-	__u64 ready; /* when the socket's data was ready, 0 until then */
+	__u64 ready; /* when the socket's data was ready, 0 until then; of a fragment: see change.h */
 	__u32 length; /* bytes of IP and above */
 	__u32 skew; /* nanoseconds spent in null hops, taken out of every later stamp */
 	__u16 target[2]; /* by direction: number of the target plus 1, 0 none */
@@ -177,7 +178,12 @@ struct vt_global {
 	__u64 drops_unlisted; /* drops that found their table full */
 	__u64 last_ended; /* slot that LOCAL_IN ended last on this CPU, plus 1, and above bit 32 its netns */
 	__u64 sampled; /* counts up to the next sample */
-	__u64 pad;
+	__u64 gro; /* owner word of the packet that GRO looks at on this CPU */
+	__u64 whole; /* owner word of the packet that may be cut into segments on this CPU */
+	__u64 whole_at; /* where its stamps are since it was cut: index of the slot plus 1, 0: it was not */
+	__u64 whole_first; /* its first eight bytes */
+	__u64 whole_numbers; /* its TCP sequence and acknowledgement numbers */
+	__u64 pad[4];
 };
 
 struct vt_drop_key {
@@ -246,7 +252,7 @@ struct vt_record {
 _Static_assert(sizeof(struct vt_slot) == 64 + VT_STAMPS * 14, "a slot's head is one cache line");
 _Static_assert(sizeof(struct vt_hist) == 4 * VT_BUCKETS + 32, "a histogram has no holes");
 _Static_assert(sizeof(struct vt_account) == 96, "accounts of two shards share no more than a line");
-_Static_assert(sizeof(struct vt_global) == 64, "one cache line per CPU");
+_Static_assert(sizeof(struct vt_global) == 128, "what every packet counts is in one cache line per CPU");
 _Static_assert(sizeof(struct vt_device) == 16, "four devices in a cache line");
 _Static_assert(sizeof(struct vt_drop_key) == 24, "a hash key has no holes");
 _Static_assert(VT_HOOK_NETFILTER + 2 * 5 * VT_BORDERS == VT_HOOK_MAX, "every netfilter border has its number");

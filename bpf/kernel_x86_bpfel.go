@@ -70,6 +70,7 @@ const (
 	KernelVtFlagVT_FLAG_DROPPED   KernelVtFlag = 8
 	KernelVtFlagVT_FLAG_SLOW      KernelVtFlag = 16
 	KernelVtFlagVT_FLAG_PROXY     KernelVtFlag = 32
+	KernelVtFlagVT_FLAG_FRAGMENT  KernelVtFlag = 64
 )
 
 type KernelVtFlow struct {
@@ -77,6 +78,12 @@ type KernelVtFlow struct {
 	Tag    uint32
 	Target uint16
 	Pad    uint16
+}
+
+type KernelVtFragments struct {
+	_    structs.HostLayout
+	Tag  uint32
+	Last uint32
 }
 
 type KernelVtGlobal struct {
@@ -88,7 +95,12 @@ type KernelVtGlobal struct {
 	DropsUnlisted uint64
 	LastEnded     uint64
 	Sampled       uint64
-	Pad           uint64
+	Gro           uint64
+	Whole         uint64
+	WholeAt       uint64
+	WholeFirst    uint64
+	WholeNumbers  uint64
+	Pad           [4]uint64
 }
 
 type KernelVtGroup struct {
@@ -316,6 +328,7 @@ const (
 	KernelProgVtDeviceQueue     = "vt_device_queue"
 	KernelProgVtDeviceReceive   = "vt_device_receive"
 	KernelProgVtForeignEgress   = "vt_foreign_egress"
+	KernelProgVtGroExit         = "vt_gro_exit"
 	KernelProgVtGroReceive      = "vt_gro_receive"
 	KernelProgVtKfreeSkb        = "vt_kfree_skb"
 	KernelProgVtLocalIn         = "vt_local_in"
@@ -333,6 +346,7 @@ const (
 	KernelProgVtPortEgress      = "vt_port_egress"
 	KernelProgVtPortIngress     = "vt_port_ingress"
 	KernelProgVtRecvLength      = "vt_recv_length"
+	KernelProgVtSegment         = "vt_segment"
 	KernelProgVtSockState       = "vt_sock_state"
 	KernelProgVtSocketsOfTasks  = "vt_sockets_of_tasks"
 	KernelProgVtStartXmit       = "vt_start_xmit"
@@ -344,6 +358,7 @@ const (
 	KernelVarCfgFilterPeer      = "cfg_filter_peer"
 	KernelVarCfgFilterPort      = "cfg_filter_port"
 	KernelVarCfgFilterProtocol  = "cfg_filter_protocol"
+	KernelVarCfgGro             = "cfg_gro"
 	KernelVarCfgHostMode        = "cfg_host_mode"
 	KernelVarCfgHostNetns       = "cfg_host_netns"
 	KernelVarCfgPathMask        = "cfg_path_mask"
@@ -357,6 +372,7 @@ const (
 	KernelVarCfgShardMask       = "cfg_shard_mask"
 	KernelVarCfgSharedShards    = "cfg_shared_shards"
 	KernelVarCfgSlowNs          = "cfg_slow_ns"
+	KernelVarCfgSplits          = "cfg_splits"
 	KernelVarCfgSwitchable      = "cfg_switchable"
 	KernelVarVtAddresses        = "vt_addresses"
 	KernelVarVtAnyRefused       = "vt_any_refused"
@@ -365,6 +381,7 @@ const (
 	KernelVarVtEmitTypes        = "vt_emit_types"
 	KernelVarVtFilterPorts      = "vt_filter_ports"
 	KernelVarVtFlows            = "vt_flows"
+	KernelVarVtFragments        = "vt_fragments"
 	KernelVarVtGroups           = "vt_groups"
 	KernelVarVtNextBlock        = "vt_next_block"
 	KernelVarVtOpen             = "vt_open"
@@ -441,6 +458,7 @@ type KernelProgramSpecs struct {
 	VtDeviceQueue     *ebpf.ProgramSpec `ebpf:"vt_device_queue"`
 	VtDeviceReceive   *ebpf.ProgramSpec `ebpf:"vt_device_receive"`
 	VtForeignEgress   *ebpf.ProgramSpec `ebpf:"vt_foreign_egress"`
+	VtGroExit         *ebpf.ProgramSpec `ebpf:"vt_gro_exit"`
 	VtGroReceive      *ebpf.ProgramSpec `ebpf:"vt_gro_receive"`
 	VtKfreeSkb        *ebpf.ProgramSpec `ebpf:"vt_kfree_skb"`
 	VtLocalIn         *ebpf.ProgramSpec `ebpf:"vt_local_in"`
@@ -458,6 +476,7 @@ type KernelProgramSpecs struct {
 	VtPortEgress      *ebpf.ProgramSpec `ebpf:"vt_port_egress"`
 	VtPortIngress     *ebpf.ProgramSpec `ebpf:"vt_port_ingress"`
 	VtRecvLength      *ebpf.ProgramSpec `ebpf:"vt_recv_length"`
+	VtSegment         *ebpf.ProgramSpec `ebpf:"vt_segment"`
 	VtSockState       *ebpf.ProgramSpec `ebpf:"vt_sock_state"`
 	VtSocketsOfTasks  *ebpf.ProgramSpec `ebpf:"vt_sockets_of_tasks"`
 	VtStartXmit       *ebpf.ProgramSpec `ebpf:"vt_start_xmit"`
@@ -490,6 +509,7 @@ type KernelVariableSpecs struct {
 	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
 	CfgFilterPort     *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgGro            *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode       *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns      *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
 	CfgPathMask       *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
@@ -503,6 +523,7 @@ type KernelVariableSpecs struct {
 	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSplits         *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
@@ -511,6 +532,7 @@ type KernelVariableSpecs struct {
 	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
 	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
+	VtFragments       *ebpf.VariableSpec `ebpf:"vt_fragments"`
 	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
 	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
@@ -579,6 +601,7 @@ type KernelVariables struct {
 	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
 	CfgFilterPort     *ebpf.Variable `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgGro            *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode       *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns      *ebpf.Variable `ebpf:"cfg_host_netns"`
 	CfgPathMask       *ebpf.Variable `ebpf:"cfg_path_mask"`
@@ -592,6 +615,7 @@ type KernelVariables struct {
 	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSplits         *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
@@ -600,6 +624,7 @@ type KernelVariables struct {
 	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`
 	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
+	VtFragments       *ebpf.Variable `ebpf:"vt_fragments"`
 	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
 	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
@@ -638,6 +663,7 @@ type KernelPrograms struct {
 	VtDeviceQueue     *ebpf.Program `ebpf:"vt_device_queue"`
 	VtDeviceReceive   *ebpf.Program `ebpf:"vt_device_receive"`
 	VtForeignEgress   *ebpf.Program `ebpf:"vt_foreign_egress"`
+	VtGroExit         *ebpf.Program `ebpf:"vt_gro_exit"`
 	VtGroReceive      *ebpf.Program `ebpf:"vt_gro_receive"`
 	VtKfreeSkb        *ebpf.Program `ebpf:"vt_kfree_skb"`
 	VtLocalIn         *ebpf.Program `ebpf:"vt_local_in"`
@@ -655,6 +681,7 @@ type KernelPrograms struct {
 	VtPortEgress      *ebpf.Program `ebpf:"vt_port_egress"`
 	VtPortIngress     *ebpf.Program `ebpf:"vt_port_ingress"`
 	VtRecvLength      *ebpf.Program `ebpf:"vt_recv_length"`
+	VtSegment         *ebpf.Program `ebpf:"vt_segment"`
 	VtSockState       *ebpf.Program `ebpf:"vt_sock_state"`
 	VtSocketsOfTasks  *ebpf.Program `ebpf:"vt_sockets_of_tasks"`
 	VtStartXmit       *ebpf.Program `ebpf:"vt_start_xmit"`
@@ -685,6 +712,7 @@ func (p *KernelPrograms) Close() error {
 		p.VtDeviceQueue,
 		p.VtDeviceReceive,
 		p.VtForeignEgress,
+		p.VtGroExit,
 		p.VtGroReceive,
 		p.VtKfreeSkb,
 		p.VtLocalIn,
@@ -702,6 +730,7 @@ func (p *KernelPrograms) Close() error {
 		p.VtPortEgress,
 		p.VtPortIngress,
 		p.VtRecvLength,
+		p.VtSegment,
 		p.VtSockState,
 		p.VtSocketsOfTasks,
 		p.VtStartXmit,

@@ -94,6 +94,21 @@ struct vt_socket vt_sockets[VT_SOCKETS];
 #define VT_REFUSED 1024
 __u64 vt_refusals[VT_REFUSED];
 
+/*
+ * IP packets of which only fragments were seen yet. Direct-mapped by source, id
+ * and protocol; value: the fragment that came last, whose slot leads to the
+ * others. Writer: starts of fragments, and hooks that see a packet cut or
+ * whole again; reader: these, and starts of fragments without ports. A newer
+ * packet replaces an older one, whose fragments then are counted as merged
+ * when their slots are needed.
+ */
+#define VT_FRAGMENTS 1024
+struct vt_fragments {
+	__u32 tag;
+	__u32 last; /* index of the slot plus 1, 0 none */
+};
+struct vt_fragments vt_fragments[VT_FRAGMENTS];
+
 /* Ports of --port, a bit each. Writer: Go before attaching. */
 __u64 vt_filter_ports[65536 / 64];
 

@@ -11,6 +11,7 @@ struct vt_packet {
 	__u16 source_port, target_port; /* host byte order; ICMP: the echo's identifier in both; 0 without ports */
 	__u8 protocol;
 	bool ipv6;
+	bool cut; /* IPv6 only: a fragment, see vt_is_fragment() */
 };
 
 /*
@@ -61,6 +62,15 @@ static __always_inline __u32 vt_header(__u64 first, bool ipv6)
 	return ipv6 ? sizeof(struct ipv6hdr) : (first & 15) * 4;
 }
 
+/* Packets on the wire that this one stands for, or will be cut into. */
+static __always_inline __u16 vt_segments(struct sk_buff *skb)
+{
+	struct skb_shared_info *shared = vt_cast(struct skb_shared_info, skb->head + skb->end);
+	__u16 segments = shared->gso_segs;
+
+	return segments ? segments : 1;
+}
+
 /* Bytes between skb->data and the network header: those of the link layer, at hooks where they are there. */
 static __always_inline __u32 vt_link_header(const struct sk_buff *skb)
 {
@@ -86,6 +96,12 @@ static __always_inline __u64 vt_ident_of(__u64 first, const unsigned char *netwo
 	if (protocol == VT_IPPROTO_TCP)
 		ident ^= vt_word(network + vt_header(first, ipv6) + 4);
 	return ident;
+}
+
+/* A part of a packet that was cut; ports are in the first one only. */
+static __always_inline bool vt_is_fragment(const struct vt_packet *packet)
+{
+	return packet->ipv6 ? packet->cut : packet->first >> 48 & bpf_htons(VT_IP_OFFSET | VT_IP_MORE);
 }
 
 /* The same of a packet under way. `protocol` comes from the slot, so that nothing has to be decided twice. */
@@ -155,7 +171,17 @@ VT_COLD void vt_parse_ipv6(const struct sk_buff *skb, struct vt_packet *packet)
 	packet->target_high = vt_half(&ip->daddr, 0);
 	packet->target_low = vt_half(&ip->daddr, 2);
 	packet->protocol = ip->nexthdr;
+	packet->cut = false;
 	transport = vt_skip_extensions(network + sizeof(*ip), &packet->protocol);
+	if (packet->protocol == VT_IPPROTO_FRAGMENT) {
+		__u64 fragment = vt_word(transport); /* next header, reserved, offset, identification */
+
+		packet->protocol = fragment;
+		packet->cut = fragment >> 16 & bpf_htons(VT_IPV6_OFFSET | VT_IPV6_MORE);
+		if (fragment >> 16 & bpf_htons(VT_IPV6_OFFSET))
+			return;
+		transport += sizeof(fragment);
+	}
 	vt_parse_ports(packet, vt_word(transport), transport);
 }
 
@@ -182,7 +208,7 @@ static __always_inline bool vt_parse(const struct sk_buff *skb, struct vt_packet
 	packet->source_low = 0xffffULL << 32 | second >> 32;
 	packet->target_low = 0xffffULL << 32 | (__u32)third;
 	packet->protocol = second >> 8;
-	if (packet->first >> 48 & bpf_htons(0x1fff)) /* ports are in the first fragment only */
+	if (packet->first >> 48 & bpf_htons(VT_IP_OFFSET)) /* ports are in the first fragment only */
 		return true;
 	transport = network + vt_header(packet->first, false);
 	ports = third >> 32;

@@ -131,6 +131,8 @@ VT_COLD_GLOBAL int vt_vanished(__u32 index)
 		if (last < VT_STAMPS)
 			merged = (__u8)(slot->stamp[last] >> 48) == VT_HOOK_GRO_RECEIVE;
 	}
+	merged |= !!(slot->flags &
+		     VT_FLAG_FRAGMENT); /* others of its packet were not seen, or it would have been found */
 	for (int direction = 0; direction < 2; direction++) {
 		if (merged)
 			vt_count(slot->target[direction], direction, merged, 1);
@@ -317,6 +319,8 @@ static __always_inline bool vt_same(struct vt_slot *slot, struct sk_buff *skb)
 	return vt_held(slot, skb);
 }
 
+#include "change.h"
+
 /*
  * The journey of a packet, or NULL. A slot that holds another packet at the
  * same address is closed: its own packet has vanished.
@@ -324,12 +328,16 @@ static __always_inline bool vt_same(struct vt_slot *slot, struct sk_buff *skb)
 static __always_inline struct vt_slot *vt_journey(struct sk_buff *skb, struct vt_found *found)
 {
 	struct vt_slot *slot;
+	struct vt_look look;
 
 	*found = vt_find(vt_key(skb), VT_STATE_LIVE);
 	if (!found->owner)
 		return NULL;
 	slot = vt_slot_of(*found);
 	if (VT_LIKELY(vt_same(slot, skb)))
+		return slot;
+	vt_look_at(skb, &look);
+	if (vt_changed(&look, found->index))
 		return slot;
 	vt_close_stale(found->index, found->owner);
 	return NULL;

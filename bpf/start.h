@@ -55,20 +55,15 @@ static __always_inline __u64 *vt_refused_of(__u64 key)
 	return &vt_refusals[(key * 0x9e3779b97f4a7c15ULL) >> (64 - 10) & (VT_REFUSED - 1)];
 }
 
-static __always_inline __u16 vt_segments(struct sk_buff *skb)
-{
-	struct skb_shared_info *shared = vt_cast(struct skb_shared_info, skb->head + skb->end);
-	__u16 segments = shared->gso_segs;
-
-	return segments ? segments : 1;
-}
-
 /* VT_FLAG_NEW for a SYN: so a flow's first packet is told apart also where conntrack does not look. */
 static __always_inline __u8 vt_opens(const unsigned char *network, const struct vt_packet *packet)
 {
 	__u64 third;
 
 	if (packet->protocol != VT_IPPROTO_TCP)
+		return 0;
+	/* a SYN behind extension headers, or in fragments, is told by conntrack alone */
+	if (VT_UNLIKELY(vt_is_fragment(packet) || (packet->ipv6 && (__u8)(packet->first >> 48) != VT_IPPROTO_TCP)))
 		return 0;
 	/* acknowledgement number, header length, flags: SYN 2, ACK 16 */
 	third = vt_word(network + vt_header(packet->first, packet->ipv6) + 8);
@@ -121,6 +116,12 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	now = bpf_ktime_get_ns();
 	slot->start = now;
 	vt_write(slot, *found, origin->hook, origin->ifindex, now);
+	if (VT_UNLIKELY(vt_is_fragment(packet))) {
+		struct vt_look look;
+
+		vt_look_at(skb, &look);
+		vt_chain(&look, found->index, 0);
+	}
 	vt_begin(found);
 	return slot;
 }
@@ -186,6 +187,33 @@ static __always_inline bool vt_starts_here(__u32 direction)
 }
 
 /*
+ * Counts a journey that has just begun late as a copy of another packet, if it
+ * is one: a bridge that floods, or sends to a group, makes copies that share
+ * their data; IP cuts a packet that has a journey into fragments, and goes on
+ * with the first one. Global: verified once.
+ */
+__noinline int vt_count_copy(__u32 index, __u32 shared, __u32 in, __u32 out)
+{
+	struct vt_found found = { .index = index };
+	struct vt_slot *slot = vt_slot_of(found);
+
+	if (!shared && !(slot->flags & VT_FLAG_FRAGMENT && slot->ready & VT_READY_CUT))
+		return 0;
+	vt_count(in, VT_INGRESS, started, -1);
+	vt_count(in, VT_INGRESS, cloned, 1);
+	vt_count(out, VT_EGRESS, started, -1);
+	vt_count(out, VT_EGRESS, cloned, 1);
+	return 0;
+}
+
+/* Is this one of several copies that a bridge has made? TCP sends copies too, of what it may have to send again. */
+static __always_inline bool vt_shared(struct sk_buff *skb, __u32 hook)
+{
+	return hook == VT_HOOK_PORT_EGRESS && BPF_CORE_READ_BITFIELD(skb, cloned) &&
+	       BPF_CORE_READ_BITFIELD(skb, fclone) != VT_FCLONE_CLONE;
+}
+
+/*
  * A packet at a target's device, or at its other end, that has no journey: it
  * began unseen (a raw socket, a bridge's copy, a container that is no target),
  * was never wanted, or had found its set full. `last` is set where each packet
@@ -211,9 +239,15 @@ VT_COLD struct vt_slot *vt_start_late(struct sk_buff *skb, const struct vt_origi
 	else if (!vt_open || (!vt_starts_here(direction) && bpf_ktime_get_ns() - vt_open < VT_SETTLE_NS))
 		reason = VT_SKIP_ATTACHING;
 	else {
+		struct vt_slot *slot;
+
 		if (!last)
 			vt_learn_published(skb, target);
-		return vt_start(skb, &packet, origin, found);
+		slot = vt_start(skb, &packet, origin, found);
+		if (slot)
+			vt_count_copy(found->index, vt_shared(skb, origin->hook), origin->target[VT_INGRESS],
+				      origin->target[VT_EGRESS]);
+		return slot;
 	}
 	if (last)
 		vt_count(target, direction, skipped[reason & (VT_SKIP_MAX - 1)], 1);

@@ -28,6 +28,7 @@
 #include "owner.h"
 #include "start.h"
 #include "null.h"
+#include "split.h"
 
 #include "hook_device.h"
 #include "hook_device_tp.h"

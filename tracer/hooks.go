@@ -45,6 +45,7 @@ const (
 	DutyMinute  Duty = "minute"  // a second of each minute under load, always when there is little traffic
 	DutyQueue   Duty = "queue"   // where an uplink has a queueing discipline
 	DutyNAPI    Duty = "napi"    // where a veth of a target receives by NAPI (GRO or XDP)
+	DutySplits  Duty = "splits"  // where a veth of a target does not take large packets (tso off)
 	DutySockets Duty = "sockets" // where host-mode targets or docker-proxy are
 	DutyOnce    Duty = "once"    // the same, once for each such target
 )
@@ -148,6 +149,8 @@ func tracepointHooks() []HookSpec {
 	return []HookSpec{
 		tp("vt_netif_rx", fineDetail(), DutyAlways, "border", "the veth's crossing and the softirq queue"),
 		tp("vt_gro_receive", fineDetail(), DutyNAPI, "border", "the softirq (NAPI) and generic receive offload"),
+		tp("vt_gro_exit", fineDetail(), DutyNAPI, "end: merged", "generic receive offload, and a packet that has become part of another one"),
+		tp("vt_segment", anyDetail(), DutySplits, "copy", "a large packet and its segments, before a veth that does not take it"),
 		tp("vt_start_xmit", anyDetail(), DutyQueue, "end", "the uplink's queue and its driver"),
 		tp("vt_kfree_skb", anyDetail(), DutyAlways, "end: dropped", "any hop and nothing"),
 		tp("vt_sock_state", anyDetail(), DutySockets, "whose a socket is", "-"),

@@ -48,6 +48,7 @@ type facts struct {
 	bridge    bool // a target has devices of its own, or may come to
 	sockets   bool // sockets must be told apart: host-mode targets or docker-proxy
 	napi      bool // a target's veth receives by NAPI
+	splits    bool // a target's veth does not take large packets
 	cgroup    string
 	programs  map[string]bool
 	// tracepoints may take the borders of devices over from tcx
@@ -210,6 +211,8 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 		"cfg_sample":          cfg.Sample,
 		"cfg_end_at_device":   cfg.Detail == DetailDevices,
 		"cfg_qdisc":           f.queue,
+		"cfg_splits":          f.splits,
+		"cfg_gro":             f.napi && cfg.Detail != DetailDevices,
 		"cfg_host_mode":       f.hostMode,
 		"cfg_switchable":      f.switchable,
 		"cfg_cgroup_subsys":   subsys,

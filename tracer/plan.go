@@ -52,6 +52,7 @@ func (f *facts) add(target *target) {
 	f.bridge = true
 	for _, i := range target.wiring.Interfaces {
 		f.napi = f.napi || i.Dev.NAPI() || i.Peer != nil && i.Peer.NAPI()
+		f.splits = f.splits || i.Dev.Small || i.Peer != nil && i.Peer.Small
 	}
 }
 
@@ -74,6 +75,8 @@ func (f facts) has(duty Duty) bool {
 		return f.queue
 	case DutyNAPI:
 		return f.napi
+	case DutySplits:
+		return f.splits
 	case DutySockets, DutyOnce:
 		return f.sockets
 	}

@@ -61,6 +61,12 @@ type BenchVtFlow struct {
 	Pad    uint16
 }
 
+type BenchVtFragments struct {
+	_    structs.HostLayout
+	Tag  uint32
+	Last uint32
+}
+
 type BenchVtGlobal struct {
 	_             structs.HostLayout
 	Mismatched    uint64
@@ -70,7 +76,12 @@ type BenchVtGlobal struct {
 	DropsUnlisted uint64
 	LastEnded     uint64
 	Sampled       uint64
-	Pad           uint64
+	Gro           uint64
+	Whole         uint64
+	WholeAt       uint64
+	WholeFirst    uint64
+	WholeNumbers  uint64
+	Pad           [4]uint64
 }
 
 type BenchVtGroup struct {
@@ -199,6 +210,7 @@ const (
 	BenchVarCfgFilterPeer        = "cfg_filter_peer"
 	BenchVarCfgFilterPort        = "cfg_filter_port"
 	BenchVarCfgFilterProtocol    = "cfg_filter_protocol"
+	BenchVarCfgGro               = "cfg_gro"
 	BenchVarCfgHostMode          = "cfg_host_mode"
 	BenchVarCfgHostNetns         = "cfg_host_netns"
 	BenchVarCfgPathMask          = "cfg_path_mask"
@@ -212,6 +224,7 @@ const (
 	BenchVarCfgShardMask         = "cfg_shard_mask"
 	BenchVarCfgSharedShards      = "cfg_shared_shards"
 	BenchVarCfgSlowNs            = "cfg_slow_ns"
+	BenchVarCfgSplits            = "cfg_splits"
 	BenchVarCfgSwitchable        = "cfg_switchable"
 	BenchVarVtAddresses          = "vt_addresses"
 	BenchVarVtAnyRefused         = "vt_any_refused"
@@ -220,6 +233,7 @@ const (
 	BenchVarVtEmitTypes          = "vt_emit_types"
 	BenchVarVtFilterPorts        = "vt_filter_ports"
 	BenchVarVtFlows              = "vt_flows"
+	BenchVarVtFragments          = "vt_fragments"
 	BenchVarVtGroups             = "vt_groups"
 	BenchVarVtNextBlock          = "vt_next_block"
 	BenchVarVtOpen               = "vt_open"
@@ -310,6 +324,7 @@ type BenchVariableSpecs struct {
 	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
 	CfgFilterPort     *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgGro            *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode       *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns      *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
 	CfgPathMask       *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
@@ -323,6 +338,7 @@ type BenchVariableSpecs struct {
 	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSplits         *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
@@ -331,6 +347,7 @@ type BenchVariableSpecs struct {
 	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
 	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
+	VtFragments       *ebpf.VariableSpec `ebpf:"vt_fragments"`
 	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
 	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
@@ -400,6 +417,7 @@ type BenchVariables struct {
 	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
 	CfgFilterPort     *ebpf.Variable `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgGro            *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode       *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns      *ebpf.Variable `ebpf:"cfg_host_netns"`
 	CfgPathMask       *ebpf.Variable `ebpf:"cfg_path_mask"`
@@ -413,6 +431,7 @@ type BenchVariables struct {
 	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSplits         *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
 	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
 	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
@@ -421,6 +440,7 @@ type BenchVariables struct {
 	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`
 	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
+	VtFragments       *ebpf.Variable `ebpf:"vt_fragments"`
 	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
 	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`

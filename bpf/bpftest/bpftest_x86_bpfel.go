@@ -61,6 +61,12 @@ type BpftestVtFlow struct {
 	Pad    uint16
 }
 
+type BpftestVtFragments struct {
+	_    structs.HostLayout
+	Tag  uint32
+	Last uint32
+}
+
 type BpftestVtGlobal struct {
 	_             structs.HostLayout
 	Mismatched    uint64
@@ -70,7 +76,12 @@ type BpftestVtGlobal struct {
 	DropsUnlisted uint64
 	LastEnded     uint64
 	Sampled       uint64
-	Pad           uint64
+	Gro           uint64
+	Whole         uint64
+	WholeAt       uint64
+	WholeFirst    uint64
+	WholeNumbers  uint64
+	Pad           [4]uint64
 }
 
 type BpftestVtGroup struct {
@@ -193,6 +204,7 @@ const (
 	BpftestVarCfgFilterPeer     = "cfg_filter_peer"
 	BpftestVarCfgFilterPort     = "cfg_filter_port"
 	BpftestVarCfgFilterProtocol = "cfg_filter_protocol"
+	BpftestVarCfgGro            = "cfg_gro"
 	BpftestVarCfgHostMode       = "cfg_host_mode"
 	BpftestVarCfgHostNetns      = "cfg_host_netns"
 	BpftestVarCfgPathMask       = "cfg_path_mask"
@@ -206,6 +218,7 @@ const (
 	BpftestVarCfgShardMask      = "cfg_shard_mask"
 	BpftestVarCfgSharedShards   = "cfg_shared_shards"
 	BpftestVarCfgSlowNs         = "cfg_slow_ns"
+	BpftestVarCfgSplits         = "cfg_splits"
 	BpftestVarCfgSwitchable     = "cfg_switchable"
 	BpftestVarTestCompleted     = "test_completed"
 	BpftestVarTestCount         = "test_count"
@@ -222,6 +235,7 @@ const (
 	BpftestVarVtEmitTypes       = "vt_emit_types"
 	BpftestVarVtFilterPorts     = "vt_filter_ports"
 	BpftestVarVtFlows           = "vt_flows"
+	BpftestVarVtFragments       = "vt_fragments"
 	BpftestVarVtGroups          = "vt_groups"
 	BpftestVarVtNextBlock       = "vt_next_block"
 	BpftestVarVtOpen            = "vt_open"
@@ -306,6 +320,7 @@ type BpftestVariableSpecs struct {
 	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
 	CfgFilterPort     *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgGro            *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode       *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns      *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
 	CfgPathMask       *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
@@ -319,6 +334,7 @@ type BpftestVariableSpecs struct {
 	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSplits         *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
 	TestCompleted     *ebpf.VariableSpec `ebpf:"test_completed"`
 	TestCount         *ebpf.VariableSpec `ebpf:"test_count"`
@@ -335,6 +351,7 @@ type BpftestVariableSpecs struct {
 	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
 	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
+	VtFragments       *ebpf.VariableSpec `ebpf:"vt_fragments"`
 	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
 	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
@@ -403,6 +420,7 @@ type BpftestVariables struct {
 	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
 	CfgFilterPort     *ebpf.Variable `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgGro            *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode       *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns      *ebpf.Variable `ebpf:"cfg_host_netns"`
 	CfgPathMask       *ebpf.Variable `ebpf:"cfg_path_mask"`
@@ -416,6 +434,7 @@ type BpftestVariables struct {
 	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
 	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
 	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSplits         *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
 	TestCompleted     *ebpf.Variable `ebpf:"test_completed"`
 	TestCount         *ebpf.Variable `ebpf:"test_count"`
@@ -432,6 +451,7 @@ type BpftestVariables struct {
 	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`
 	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
 	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
+	VtFragments       *ebpf.Variable `ebpf:"vt_fragments"`
 	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
 	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
 	VtOpen            *ebpf.Variable `ebpf:"vt_open"`

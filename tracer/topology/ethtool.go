@@ -32,24 +32,31 @@ func openEthtool() (int, error) {
 	return fd, nil
 }
 
-// readGRO asks each veth for its GRO. The ioctl, unlike ethtool's netlink
-// family, needs no dump of all features of all devices.
-func readGRO(fd int, links []Link) error {
+// readOffloads asks each veth for its GRO and TSO. The ioctl, unlike ethtool's
+// netlink family, needs no dump of all features of all devices.
+func readOffloads(fd int, links []Link) error {
 	for i := range links {
 		if links[i].Kind != "veth" {
 			continue
 		}
-		on, err := readOneGRO(fd, links[i].Name)
-		if err != nil && !errors.Is(err, unix.ENODEV) { // gone or renamed since the dump
-			return fmt.Errorf("read GRO of %s: %w", links[i].Name, err)
+		gro, err := readOffload(fd, links[i].Name, unix.ETHTOOL_GGRO)
+		tso := false
+		if err == nil {
+			tso, err = readOffload(fd, links[i].Name, unix.ETHTOOL_GTSO)
 		}
-		links[i].GRO = on
+		if errors.Is(err, unix.ENODEV) { // gone or renamed since the dump
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read offloads of %s: %w", links[i].Name, err)
+		}
+		links[i].GRO, links[i].Small = gro, !tso
 	}
 	return nil
 }
 
-func readOneGRO(fd int, name string) (bool, error) {
-	value := ethtoolValue{cmd: unix.ETHTOOL_GGRO}
+func readOffload(fd int, name string, cmd uint32) (bool, error) {
+	value := ethtoolValue{cmd: cmd}
 	req := ifreqPointer{data: unsafe.Pointer(&value)}
 	copy(req.name[:unix.IFNAMSIZ-1], name)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req)))

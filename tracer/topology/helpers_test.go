@@ -10,15 +10,15 @@ import (
 	"github.com/vethtrace/vethtrace/internal/netns"
 )
 
-// setGRO turns a device's GRO on, without needing the ethtool program.
-func setGRO(ns *netns.NS, name string) error {
+// setOffload changes an offload of a device, without needing the ethtool program.
+func setOffload(ns *netns.NS, name string, command, data uint32) error {
 	return ns.Do(func() error {
 		fd, err := openEthtool()
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		value := ethtoolValue{cmd: unix.ETHTOOL_SGRO, data: 1}
+		value := ethtoolValue{cmd: command, data: data}
 		req := ifreqPointer{data: unsafe.Pointer(&value)}
 		copy(req.name[:], name)
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req)))

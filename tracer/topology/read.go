@@ -146,7 +146,7 @@ func readAll(conn *netlink.Conn, ethtool int, gro bool) ([]Link, []Route, error)
 		return nil, nil, err
 	}
 	if gro {
-		if err := readGRO(ethtool, links); err != nil {
+		if err := readOffloads(ethtool, links); err != nil {
 			return nil, nil, err
 		}
 	}

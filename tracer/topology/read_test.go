@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/internal/netns"
 )
@@ -138,7 +139,7 @@ func TestReadQdiscAndGRO(t *testing.T) {
 		t.Fatalf("a new veth has GRO or XDP: %+v", w)
 	}
 	run(t, host, "tc qdisc add dev wan root pfifo_fast 2>/dev/null || tc qdisc add dev wan root tbf rate 1gbit burst 1mb latency 1ms")
-	if err := setGRO(host, "vethweb"); err != nil {
+	if err := setOffload(host, "vethweb", unix.ETHTOOL_SGRO, 1); err != nil {
 		t.Fatal(err)
 	}
 	n := read(t, host)
@@ -147,6 +148,15 @@ func TestReadQdiscAndGRO(t *testing.T) {
 	}
 	if n.ByName("vethdb").GRO {
 		t.Error("GRO of one veth is seen at another")
+	}
+	if n.ByName("vethweb").Small {
+		t.Error("a new veth takes no large packets")
+	}
+	if err := setOffload(host, "vethweb", unix.ETHTOOL_STSO, 0); err != nil {
+		t.Fatal(err)
+	}
+	if n = read(t, host); !n.ByName("vethweb").Small || n.ByName("vethdb").Small {
+		t.Errorf("TSO was switched off at vethweb alone: %+v", n.ByName("vethweb"))
 	}
 	if q := n.ByName("wan").Qdisc; q != "pfifo_fast" && q != "tbf" {
 		t.Errorf("queueing discipline = %q", q)

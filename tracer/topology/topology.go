@@ -55,7 +55,10 @@ type Link struct {
 	XDP           bool   // a program is attached, in any mode
 	// GRO is the device's generic receive offload, read for veth only: with it
 	// (or with XDP) packets cross the pair through NAPI.
-	GRO      bool
+	GRO bool
+	// Small tells that a veth does not take large TCP packets (tso off), read for
+	// veth only: the kernel then cuts them into segments before it.
+	Small    bool
 	Addrs    []netip.Prefix // with the host part: 172.17.0.2/16
 	Counters Counters
 }

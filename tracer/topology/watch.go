@@ -122,7 +122,7 @@ func (w *watcher) read() ([]Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return links, readGRO(w.ethtool, links)
+	return links, readOffloads(w.ethtool, links)
 }
 
 // listen empties the update socket as fast as it fills.
