@@ -52,7 +52,7 @@ func (s *stage) gro(node *lab.Node) {
 	}
 }
 
-func waysOf(wire lab.WireKind) (in, out string) {
+func waysOf() (in, out string) {
 	hops := ways(tracer.DetailHooks)
 	in, out = hops["in uplink"], hops["out uplink"]
 	return in, out
@@ -68,7 +68,7 @@ func TestHardLargePackets(t *testing.T) {
 		s.exchange()
 		snapshot := s.stop()
 		happened(t, "a packet of several segments was sent", seen().QueuedLarge, 20)
-		in, out := waysOf(wire)
+		in, out := waysOf()
 		packets, segments := largeWays(s, snapshot, in, out, wire)
 		if segments[tracer.Egress] < 3*packets[tracer.Egress]/2 {
 			t.Errorf("out: %d segments in %d packets", segments[tracer.Egress], packets[tracer.Egress])
@@ -145,7 +145,7 @@ func TestHardGROOnUplink(t *testing.T) {
 		snapshot := s.stop()
 		happened(t, "napi_gro_receive_entry", seen().GRO, poured/1500)
 		happened(t, "packets became one", seen().Large, 20)
-		in, out := waysOf(wire)
+		in, out := waysOf()
 		packets, segments := largeWays(s, snapshot, in, out, wire)
 		if segments[tracer.Ingress] <= packets[tracer.Ingress] {
 			t.Errorf("in: %d segments in %d packets", segments[tracer.Ingress], packets[tracer.Ingress])

@@ -247,6 +247,11 @@ func (t *Tracer) attachHost(view topology.Namespace) error {
 			return err
 		}
 	}
+	return t.announceDevices(uplinks, bridges)
+}
+
+// announceDevices tells the programs what the host's devices are.
+func (t *Tracer) announceDevices(uplinks, bridges []int) error {
 	for _, index := range uplinks {
 		t.uplinks[index] = true
 		if err := t.tables.setDevice(t.host.Inode(), index, 0, bpf.KernelVtRoleVT_ROLE_UPLINK); err != nil {

@@ -143,7 +143,7 @@ func (s *subject) murder(of holdings) (time.Duration, error) {
 	if err := s.cmd.Process.Kill(); err != nil {
 		return 0, fmt.Errorf("kill vethtrace: %w", err)
 	}
-	<-s.ended
+	<-s.ended //nolint:errcheck // of being killed
 	return of.gone(begin)
 }
 

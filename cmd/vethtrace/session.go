@@ -64,7 +64,7 @@ const progressAfter = 300 * time.Millisecond
 
 // progress tells on a terminal how far attaching is, in one line that the ready line replaces.
 func (s *session) progress(begin time.Time) func(done, total int) {
-	if _, tty := terminal(s.streams.err); !tty {
+	if _, tty := terminal(s.err); !tty {
 		return nil
 	}
 	last, shown := begin, false
