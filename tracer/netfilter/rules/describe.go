@@ -268,6 +268,10 @@ func (w *iptWriter) transport(v Payload, mask, right []byte, not bool) bool {
 	case w.isPort(v) && mask == nil && len(right) == 2:
 		n := binary.BigEndian.Uint16(right)
 		w.port(v, PortRange{n, n}, not)
+	case v.Offset == 0 && v.Len == 4 && mask == nil && len(right) == 4 && !not && w.proto != 0:
+		src, dst := binary.BigEndian.Uint16(right), binary.BigEndian.Uint16(right[2:]) // both at once
+		w.port(Payload{TransportHeader, 0, 2}, PortRange{src, src}, false)
+		w.port(Payload{TransportHeader, 2, 2}, PortRange{dst, dst}, false)
 	case v.Offset == 13 && v.Len == 1 && len(mask) == 1 && w.proto == TCP && len(right) == 1:
 		p := w.collect()
 		p.FlagMask, p.FlagComp, p.NotFlags = mask[0], right[0], not

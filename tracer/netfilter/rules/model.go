@@ -138,6 +138,7 @@ type NFSet struct {
 	Map       bool  // elements carry Data or a Jump
 	Dynamic   bool  // rules add to it while packets pass: what was read ages
 	KeyLen    int   // bytes
+	DataLen   int   // bytes, of a map that is none of verdicts
 	Fields    []int // lengths in bytes of a concatenated key's parts, without padding; nil otherwise
 	Elems     []Element
 	CatchAll  *Element // "*": what holds for all that is in no other element

@@ -68,7 +68,7 @@ func (p *ruleParser) option() error {
 	case "-p":
 		return p.protocol()
 	case "-f":
-		p.add(Compare{Bitwise{Payload{NetworkHeader, 6, 2}, []byte{0x1f, 0xff}, []byte{0, 0}}, cmpOp(!p.not), []byte{0, 0}})
+		p.add(CompareFragment(p.not))
 	case "-m":
 		return p.module()
 	case "-j", "-g":
@@ -175,9 +175,11 @@ func deviceStmt(key string, not bool, name string) Stmt {
 }
 
 func (p *ruleParser) protocol() error {
-	n, err := protocolNumber(p.next())
+	name := p.next()
+	n, err := protocolNumber(name)
 	if err != nil {
-		return err
+		p.add(Test{XTOpaque{bang(p.not, "-p "+name)}})
+		return nil
 	}
 	if n != 0 {
 		p.proto = n
@@ -188,7 +190,8 @@ func (p *ruleParser) protocol() error {
 
 // protocols are the names that iptables writes.
 var protocols = map[string]uint8{
-	"all": 0, "icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
+	"all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
+	"eigrp": 88, "ospf": 89, "etherip": 97, "pim": 103, "ipcomp": 108, "vrrp": 112, "l2tp": 115,
 	"ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "mh": 135, "ipv6-mh": 135, "udplite": 136,
 }
 
@@ -269,4 +272,16 @@ func quote(w string) string {
 		return `""`
 	}
 	return w
+}
+
+// CompareAddr is the condition of -s or -d: an address under a mask.
+func CompareAddr(src, not bool, addr, mask []byte) Stmt { return addressStmt(src, not, addr, mask) }
+
+// CompareDevice is the condition of -i (iifname) or -o (oifname); "+" at the
+// name's end stands for any rest.
+func CompareDevice(key string, not bool, name string) Stmt { return deviceStmt(key, not, name) }
+
+// CompareFragment is the condition of -f: a packet that is not the first part.
+func CompareFragment(not bool) Stmt {
+	return Compare{Bitwise{Payload{NetworkHeader, 6, 2}, []byte{0x1f, 0xff}, []byte{0, 0}}, cmpOp(!not), []byte{0, 0}}
 }

@@ -39,6 +39,8 @@ func Size(v Value) int {
 		return len(v.Mask)
 	case Shift, Swap:
 		return Size(inner(v))
+	case Mapped:
+		return v.Len
 	case OpaqueValue:
 		return v.Len
 	case Concat:

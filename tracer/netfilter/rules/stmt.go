@@ -232,6 +232,7 @@ type (
 	Mapped struct {
 		Of  Value
 		Set string
+		Len int // of what it gives, bytes
 	}
 	// Concat is several values, each padded to four bytes.
 	Concat []Value

@@ -46,6 +46,12 @@ func (r *run) value(v Value, depth int) ([]byte, status) {
 }
 
 func (r *run) bitwise(v Bitwise, depth int) ([]byte, status) {
+	if p, ok := v.Of.(Payload); ok && p == (Payload{NetworkHeader, 6, 2}) && string(v.Mask) == "\x1f\xff" && !r.p.V6() {
+		if r.p.Fragment {
+			return nil, unknown // where the part begins
+		}
+		return []byte{0, 0}, known
+	}
 	b, st := r.value(v.Of, depth+1)
 	if st != known {
 		return nil, st
@@ -67,8 +73,11 @@ func (r *run) bitwise(v Bitwise, depth int) ([]byte, status) {
 // only single words are shifted by what writes rules.
 func (r *run) shift(v Shift, depth int) ([]byte, status) {
 	b, st := r.value(v.Of, depth+1)
-	if st != known || len(b) != 4 {
-		return nil, max(st, unknown)
+	switch {
+	case st != known:
+		return nil, st
+	case len(b) != 4:
+		return nil, unknown
 	}
 	n := binary.NativeEndian.Uint32(b)
 	if v.Left {
