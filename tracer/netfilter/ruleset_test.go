@@ -132,6 +132,15 @@ COMMIT
 // inNS runs a program in a namespace with an input.
 func inNS(t *testing.T, ns *netns.NS, input, name string, args ...string) string {
 	t.Helper()
+	out, err := tryNS(ns, input, name, args...)
+	if err != nil {
+		t.Fatalf("%s: %v: %s", name, err, out)
+	}
+	return out
+}
+
+// tryNS is inNS for what may fail.
+func tryNS(ns *netns.NS, input, name string, args ...string) (string, error) {
 	var out []byte
 	err := ns.Do(func() error {
 		cmd := exec.Command(name, args...)
@@ -140,10 +149,7 @@ func inNS(t *testing.T, ns *netns.NS, input, name string, args ...string) string
 		out, err = cmd.CombinedOutput()
 		return err
 	})
-	if err != nil {
-		t.Fatalf("%s: %v: %s", name, err, out)
-	}
-	return string(out)
+	return string(out), err
 }
 
 // What the kernel gives for rules reads as what iptables-save says they are, from

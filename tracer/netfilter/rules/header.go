@@ -16,20 +16,21 @@ const (
 // image is the start of a packet with what is known of it.
 type image struct {
 	bytes []byte
-	sure  []bool
-	open  bool // more may follow
+	sure  []byte // bits that are known
+	open  bool   // more may follow
 }
 
 func (m *image) put(at int, b ...byte) {
 	for i, v := range b {
-		m.bytes[at+i], m.sure[at+i] = v, true
+		m.bytes[at+i], m.sure[at+i] = v, 0xff
 	}
 }
 
-func newImage(n int) image { return image{bytes: make([]byte, n), sure: make([]bool, n)} }
+func newImage(n int) image { return image{bytes: make([]byte, n), sure: make([]byte, n)} }
 
-// load returns n bytes from an offset.
-func (m *image) load(off, n int) ([]byte, status) {
+// load returns n bytes from an offset, as far as a mask asks for them; without a
+// mask, for all.
+func (m *image) load(off, n int, mask []byte) ([]byte, status) {
 	if off < 0 || n < 0 {
 		return nil, unknown
 	}
@@ -39,8 +40,12 @@ func (m *image) load(off, n int) ([]byte, status) {
 		}
 		return nil, broken
 	}
-	for _, sure := range m.sure[off : off+n] {
-		if !sure {
+	for i, sure := range m.sure[off : off+n] {
+		want := byte(0xff)
+		if i < len(mask) {
+			want = mask[i]
+		}
+		if want&^sure != 0 {
 			return nil, unknown
 		}
 	}
@@ -53,7 +58,8 @@ func (r *run) network() image {
 	if p.V6() {
 		m := newImage(40)
 		if p.TOS.Known {
-			m.put(0, 0x60|p.TOS.Value>>4)
+			m.put(0, 0x60|p.TOS.Value>>4, p.TOS.Value<<4)
+			m.sure[1] = 0xf0 // behind it, the flow label begins
 		}
 		if p.Length.Known && p.Length.Value >= 40 {
 			m.put(4, byte((p.Length.Value-40)>>8), byte(p.Length.Value-40))
@@ -72,6 +78,10 @@ func (r *run) network() image {
 	}
 	if p.Length.Known {
 		m.put(2, byte(p.Length.Value>>8), byte(p.Length.Value))
+	}
+	if !p.Fragment {
+		m.put(6, 0, 0)
+		m.sure[6] = 0x1f // the flags are not known
 	}
 	if p.TTL.Known {
 		m.put(8, p.TTL.Value)
@@ -119,7 +129,7 @@ func (r *run) transport() image {
 	if p.Payload.Known && p.Proto != TCP { // a TCP header may have options
 		m.bytes = append(m.bytes, p.Payload.Value...)
 		for range p.Payload.Value {
-			m.sure = append(m.sure, true)
+			m.sure = append(m.sure, 0xff)
 		}
 		return m
 	}
@@ -127,8 +137,9 @@ func (r *run) transport() image {
 	return m
 }
 
-// payload loads bytes of a header as nf_tables does.
-func (r *run) payload(v Payload) ([]byte, status) {
+// payload loads bytes of a header as nf_tables does; only what the mask asks for
+// has to be known.
+func (r *run) payload(v Payload, mask []byte) ([]byte, status) {
 	var m image
 	switch v.Base {
 	case LinkHeader:
@@ -153,7 +164,7 @@ func (r *run) payload(v Payload) ([]byte, status) {
 	default:
 		return nil, unknown
 	}
-	return m.load(v.Offset, v.Len)
+	return m.load(v.Offset, v.Len, mask)
 }
 
 // whole is the packet from its IP header on.

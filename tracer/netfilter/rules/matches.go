@@ -209,23 +209,23 @@ func (i Iface) is(dev string) bool {
 	return dev == i.Name
 }
 
+// physdev follows the kernel's physdev_mt: the port that the packet will leave by
+// is known only once the bridge forwards it.
 func (r *run) physdev(m Physdev) tri {
-	p := &r.p
-	if p.PhysIn == "" && p.PhysOut == "" {
-		// Not from a bridge: only what is inverted holds.
-		if m.IsBri.Ask && !m.IsBri.Not || m.IsIn.Ask && !m.IsIn.Not || m.IsOut.Ask && !m.IsOut.Not ||
-			m.AskIn && !m.In.Not || m.AskOut && !m.Out.Not {
-			return no
-		}
-		return yes
+	in, out := r.p.PhysIn, ""
+	if r.p.Bridged && (r.hook == hookForward || r.hook == hookPostrouting) {
+		out = r.p.PhysOut
 	}
-	bridged := p.PhysOut != "" && p.Bridged
+	if in == "" && out == "" { // not from a bridge: only what is inverted holds
+		return truth((!m.IsBri.Ask || m.IsBri.Not) && (!m.IsIn.Ask || m.IsIn.Not) && (!m.IsOut.Ask || m.IsOut.Not) &&
+			(!m.AskIn || m.In.Not) && (!m.AskOut || m.Out.Not))
+	}
 	switch {
-	case m.IsBri.Ask && bridged == m.IsBri.Not,
-		m.IsIn.Ask && (p.PhysIn != "") == m.IsIn.Not,
-		m.IsOut.Ask && (p.PhysOut != "") == m.IsOut.Not,
-		m.AskIn && (m.In.is(p.PhysIn) == m.In.Not),
-		m.AskOut && (m.Out.is(p.PhysOut) == m.Out.Not):
+	case m.IsBri.Ask && (out != "") == m.IsBri.Not,
+		m.IsIn.Ask && (in != "") == m.IsIn.Not,
+		m.IsOut.Ask && (out != "") == m.IsOut.Not,
+		m.AskIn && in != "" && m.In.is(in) == m.In.Not,
+		m.AskOut && m.Out.is(out) == m.Out.Not:
 		return no
 	}
 	return yes

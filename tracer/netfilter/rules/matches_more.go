@@ -130,50 +130,65 @@ func (r *run) rpfilter(m RPFilter) tri {
 	return truth(hit != m.Invert)
 }
 
-// u32 follows the kernel's u32_match_it, on what is known of the packet.
+// u32 follows the kernel's u32_match_it, on the bits that are known of the packet.
 func (r *run) u32(m U32) tri {
 	whole := r.whole()
-	word := func(at uint32) (uint32, status) {
-		if at > 1<<16 {
-			return 0, broken
-		}
-		b, st := whole.load(int(at), 4)
-		if st != known {
-			return 0, st
-		}
-		return binary.BigEndian.Uint32(b), known
-	}
 	for _, test := range m.Tests {
-		at, base := test.Start, uint32(0)
-		v, st := word(at)
-		for _, s := range test.Steps {
-			if st != known {
-				break
-			}
-			switch s.Op {
-			case '&':
-				v &= s.Number
-			case '<':
-				v <<= s.Number
-			case '>':
-				v >>= s.Number
-			case '@':
-				base += v
-				v, st = word(base + s.Number)
-			}
-		}
-		switch st {
-		case broken:
+		v, st := test.value(&whole)
+		switch {
+		case st == broken:
 			return truth(m.Not)
-		case unknown:
+		case st == unknown:
 			r.why("what the packet holds")
 			return maybe
-		}
-		if !inRanges(v, test.Values) {
+		case !inRanges(v, test.Values):
 			return truth(m.Not)
 		}
 	}
 	return truth(!m.Not)
+}
+
+// value computes the location of a test.
+func (t U32Test) value(whole *image) (uint32, status) {
+	v, sure, st := whole.word(t.Start)
+	base := uint32(0)
+	for _, s := range t.Steps {
+		if st != known {
+			return 0, st
+		}
+		switch s.Op {
+		case '&':
+			v, sure = v&s.Number, sure|^s.Number
+		case '<':
+			v, sure = v<<s.Number, ^(^sure << s.Number)
+		case '>':
+			v, sure = v>>s.Number, ^(^sure >> s.Number)
+		case '@':
+			if ^sure != 0 {
+				return 0, unknown
+			}
+			base += v
+			v, sure, st = whole.word(base + s.Number)
+		}
+	}
+	if st == known && ^sure != 0 {
+		st = unknown
+	}
+	return v, st
+}
+
+// word is four bytes and which of their bits are known.
+func (m *image) word(at uint32) (v, sure uint32, st status) {
+	if at > 1<<16 {
+		return 0, 0, broken
+	}
+	if int(at)+4 > len(m.bytes) {
+		if m.open {
+			return 0, 0, unknown
+		}
+		return 0, 0, broken
+	}
+	return binary.BigEndian.Uint32(m.bytes[at:]), binary.BigEndian.Uint32(m.sure[at:]), known
 }
 
 func inRanges(v uint32, list [][2]uint32) bool {

@@ -20,7 +20,7 @@ func (r *run) value(v Value, depth int) ([]byte, status) {
 	}
 	switch v := v.(type) {
 	case Payload:
-		return r.payload(v)
+		return r.payload(v, nil)
 	case Meta:
 		return r.meta(v.Key)
 	case CT:
@@ -46,13 +46,13 @@ func (r *run) value(v Value, depth int) ([]byte, status) {
 }
 
 func (r *run) bitwise(v Bitwise, depth int) ([]byte, status) {
-	if p, ok := v.Of.(Payload); ok && p == (Payload{NetworkHeader, 6, 2}) && string(v.Mask) == "\x1f\xff" && !r.p.V6() {
-		if r.p.Fragment {
-			return nil, unknown // where the part begins
-		}
-		return []byte{0, 0}, known
+	var b []byte
+	var st status
+	if p, ok := v.Of.(Payload); ok {
+		b, st = r.payload(p, v.Mask)
+	} else {
+		b, st = r.value(v.Of, depth+1)
 	}
-	b, st := r.value(v.Of, depth+1)
 	if st != known {
 		return nil, st
 	}

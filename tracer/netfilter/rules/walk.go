@@ -24,6 +24,10 @@ func (ev *Evaluator) Walk(p Packet) Outcome {
 // arrive is the way of a packet that comes by a device.
 func (r *run) arrive() Verdict {
 	was := r.p.Dst
+	r.hook = hookPrerouting
+	if t, ok := r.pktType(); ok { // translation does not change how the link addressed it
+		r.p.PktType = Some(t)
+	}
 	if v := r.atHook(hookPrerouting); v != Accept {
 		return v
 	}
@@ -65,6 +69,15 @@ func (r *run) forward(route Route) Verdict {
 	}
 	if !on {
 		return r.kernelDrops("forwarding is off")
+	}
+	if r.p.PktType.Known && r.p.PktType.Value != pktHost {
+		return r.kernelDrops("it was sent to a broadcast or multicast address of the link")
+	}
+	if r.p.TTL.Known { // a packet has lost one hop when FORWARD sees it
+		if r.p.TTL.Value <= 1 {
+			return r.kernelDrops("its time to live is used up")
+		}
+		r.p.TTL.Value--
 	}
 	r.p.Out = route.Dev
 	return r.through(Forwarded)
