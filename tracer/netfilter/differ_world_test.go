@@ -55,6 +55,8 @@ func newRouter(t *testing.T) *router {
 	w.in(w.ns, w.build)
 	w.in(w.others, w.open)
 	w.in(w.ns, w.listen)
+	w.in(w.ns, w.awaitUp)
+	w.in(w.others, w.awaitUp)
 	env, err := ReadEnv(w.ns)
 	if err != nil {
 		t.Fatal(err)
@@ -188,6 +190,32 @@ func (w *router) open() error {
 		w.tx[name] = fd
 	}
 	return nil
+}
+
+// awaitUp waits until all devices carry packets: the kernel puts their queues to
+// work some time after they are up.
+func (w *router) awaitUp() error {
+	end := time.Now().Add(20 * time.Second)
+	for {
+		links, err := vnl.LinkList()
+		if err != nil {
+			return err
+		}
+		down := ""
+		for _, l := range links {
+			a := l.Attrs()
+			if a.Flags&net.FlagLoopback == 0 && a.OperState != vnl.OperUp {
+				down = a.Name
+			}
+		}
+		if down == "" {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s does not come up", down)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func (w *router) keep(fd int) { w.t.Cleanup(func() { _ = unix.Close(fd) }) }

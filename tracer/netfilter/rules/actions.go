@@ -30,7 +30,7 @@ func (r *run) does(s Stmt, step *Step) (out Go, done bool) {
 		r.save(s)
 		step.Does = "set"
 	case Track:
-		if s.Off && r.p.Conn.State == New {
+		if s.Off && r.early { // who has a connection keeps it
 			r.p.Conn.State = Untracked
 			step.Does = "notrack"
 		}

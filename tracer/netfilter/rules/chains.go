@@ -86,7 +86,9 @@ func (r *run) natApplies(hook string) bool {
 
 // base runs a base chain and its policy.
 func (r *run) base(c *Chain) Verdict {
+	r.beforeTracking(c)
 	end := r.chain(c, 0)
+	r.afterTracking()
 	if end != ended {
 		return Verdict(end)
 	}
@@ -96,6 +98,27 @@ func (r *run) base(c *Chain) Verdict {
 	}
 	r.step(Step{Kind: StepPolicy, Chain: c, Text: "policy " + policy.String(), Does: policy.String()})
 	return policy
+}
+
+// priorityTracking is where connection tracking sees a packet.
+const priorityTracking = -200
+
+// beforeTracking: chains that run before connection tracking see a packet without
+// a connection, unless it came round by lo.
+func (r *run) beforeTracking(c *Chain) {
+	first := r.hook == hookOutput || r.hook == hookPrerouting && !r.cameBack
+	r.early = first && c.Base.runsAt() < priorityTracking && r.p.Conn.State != Untracked
+	if r.early {
+		r.later = r.p.Conn.State
+		r.p.Conn.State = Invalid
+	}
+}
+
+func (r *run) afterTracking() {
+	if r.early && r.p.Conn.State == Invalid {
+		r.p.Conn.State = r.later
+	}
+	r.early = false
 }
 
 // end is how a chain ended: one of the verdicts, or ended: at its end or by

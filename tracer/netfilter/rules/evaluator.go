@@ -138,6 +138,9 @@ type run struct {
 	vague    struct{ src, dst, sport, dport, mark, ctmark, ttl bool }
 	natDone  [2]bool // source, destination: this connection is set up
 	lost     bool    // a bound was reached
+	early    bool    // connection tracking has not seen the packet yet
+	later    State   // what it will be
+	cameBack bool    // by lo
 }
 
 // explore evaluates with each combination of answers that leads somewhere new,

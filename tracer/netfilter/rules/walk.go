@@ -144,7 +144,10 @@ func (r *run) comeBack() Verdict {
 	if lo == "" {
 		lo = "lo"
 	}
-	r.p.In, r.p.Out = lo, ""
+	r.p.In, r.p.Out, r.cameBack = lo, "", true
+	if r.p.tracked() { // POSTROUTING's end has put the connection into the table
+		r.p.Conn.Status |= StatusConfirmed
+	}
 	if v := r.atHook(hookPrerouting); v != Accept {
 		return v
 	}
