@@ -54,7 +54,7 @@ var nftMatches = []part{
 	}},
 	{"nft ct status", "IFOS", func(g *gen) string { return "ct status " + pick(g.Rand, "dnat", "snat", "dnat,snat", "seen-reply") }},
 	{"nft ct direction", "PIFOS", func(g *gen) string { return "ct direction " + pick(g.Rand, "original", "reply") }},
-	{"nft ct original", "PIFOS", func(g *gen) string { return "ct original " + pick(g.Rand, "proto-dst 8080", g.ip()+" daddr "+g.host()) }},
+	{"nft ct original", "PIFOS", func(g *gen) string { return "ct original " + pick(g.Rand, g.ip()+" daddr "+g.host(), g.ip()+" saddr "+g.host()) }},
 	{"nft ct mark", "IFOS", func(g *gen) string { return "ct mark " + g.ne() + pick(g.Rand, "0x1", "0x0", "0x10-0x20") }},
 	{"nft mark", "PIFOS", func(g *gen) string {
 		return pick(g.Rand, "meta mark 0x1", "meta mark != 0x0", "meta mark & 0xff == 0x10", "meta mark and 0x1 != 0x1")
@@ -157,16 +157,17 @@ func (g *gen) end(hook, prefix string, from []part) string {
 }
 
 func (g *gen) nftRule(b *strings.Builder, hook, prefix string, ends []part) {
+	end := g.end(hook, prefix, ends)
 	var words []string
 	for range 1 + g.IntN(2) {
 		p := pick(g.Rand, nftMatches...)
-		if !strings.Contains(p.hooks, hook) {
+		s := p.make(g)
+		if !strings.Contains(p.hooks, hook) || asksProtocol(s) && asksProtocol(end+strings.Join(words, " ")) {
 			continue
 		}
 		g.used[p.name] = true
-		words = append(words, p.make(g))
+		words = append(words, s)
 	}
-	end := g.end(hook, prefix, ends)
 	if strings.Contains(end, " counter ") {
 		words = append(words, end)
 	} else {
@@ -233,4 +234,14 @@ func (g *gen) nftChains(b *strings.Builder, prefix, hook, base string, early boo
 		g.nftRule(b, hook, prefix, nftTargets)
 	}
 	b.WriteString("  }\n")
+}
+
+// asksProtocol: nft refuses rules that ask for two protocols.
+func asksProtocol(s string) bool {
+	for _, w := range []string{"dport", "tcp flags", "icmp", "l4proto", "ip protocol", "rt type"} {
+		if strings.Contains(s, w) {
+			return true
+		}
+	}
+	return false
 }

@@ -76,6 +76,7 @@ func newProbe(r *rand.Rand, id uint32, v6 bool) probe {
 func (p *probe) link(r *rand.Rand, v6 bool) {
 	if p.In == "br0" {
 		p.PhysIn = pick(r, "pa", "pb")
+		p.SrcMAC.Value[4] = 5 // else the bridge learns it as a neighbour's
 		if r.IntN(2) == 0 { // to another host of the bridge
 			p.PhysIn, p.PhysOut, p.Bridged, p.Dst = "pa", "pb", true, hostOf("br0", 3, v6)
 			if p.Src == hostOf("br0", 3, v6) {
@@ -101,7 +102,7 @@ func (p *probe) link(r *rand.Rand, v6 bool) {
 // transport chooses the protocol; the state follows from what connection tracking
 // makes of a first packet like this.
 func (p *probe) transport(r *rand.Rand, v6 bool) {
-	p.Proto = pick(r, uint8(rules.TCP), rules.TCP, rules.TCP, rules.UDP, rules.UDP, rules.ICMP, rules.SCTP, 47)
+	p.Proto = pick(r, uint8(rules.TCP), rules.TCP, rules.TCP, rules.UDP, rules.UDP, rules.ICMP, rules.SCTP)
 	if p.Proto == rules.ICMP && v6 {
 		p.Proto = rules.ICMPv6
 	}

@@ -252,7 +252,7 @@ func (w *router) judge(total *tally, g *gen, set, after *rules.Set, list []probe
 		}
 	}
 	if ok && sure {
-		ok = w.counters(total, set, after, hits, answers)
+		ok = w.counters(total, set, after, list, hits, answers)
 	}
 	return ok
 }
@@ -312,7 +312,7 @@ func disagree(p probe, out rules.Outcome, f fate) string {
 // counters compares how often rules were met. Answers of the router itself
 // (resets, unreachables) meet OUTPUT and POSTROUTING, too: there counters are
 // compared only without any.
-func (w *router) counters(total *tally, set, after *rules.Set, hits map[*rules.Rule]uint64, answers bool) bool {
+func (w *router) counters(total *tally, set, after *rules.Set, list []probe, hits map[*rules.Rule]uint64, answers bool) bool {
 	ok := true
 	for _, c := range set.Chains {
 		own := strings.HasPrefix(c.Name, "OUTPUT") || strings.HasPrefix(c.Name, "POSTROUTING") || strings.HasPrefix(c.Name, "o") || strings.HasPrefix(c.Name, "s")
@@ -332,7 +332,7 @@ func (w *router) counters(total *tally, set, after *rules.Set, hits map[*rules.R
 			if got != hits[r] {
 				ok = false
 				total.wrong++
-				w.t.Errorf("%s/%s %q: the kernel counted %d, the evaluator %d", c.Table, c.Name, r.Text, got, hits[r])
+				w.t.Errorf("%s/%s %q: the kernel counted %d, the evaluator %d\n%+v", c.Table, c.Name, r.Text, got, hits[r], list)
 			}
 		}
 	}

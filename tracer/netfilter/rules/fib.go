@@ -35,9 +35,9 @@ func (r *run) fib(v FIB) ([]byte, status) {
 	switch {
 	case v.Check:
 		if found != "" {
-			return []byte{1}, known
+			return num32(1) // the kernel fills the register, rules compare one byte or four
 		}
-		return []byte{0}, known
+		return num32(0)
 	case v.Result == "oifname":
 		return name16(found)
 	}

@@ -179,6 +179,9 @@ func (r *run) addrType(m AddrType) tri {
 			r.why("the routes are not known")
 			return maybe
 		}
+		if addr.Is6() {
+			return truth(r.ev.env.Routes.is6(addr, dev, mask) != not)
+		}
 		t := r.ev.env.Routes.typeOf(addr, dev)
 		return truth((mask&(1<<t) != 0) != not)
 	}
@@ -263,7 +266,7 @@ func (r *run) xtPktType(m PktType) tri {
 
 // mac: only packets that came by a device with Ethernet headers have one.
 func (r *run) mac(m MAC) tri {
-	if r.p.In == "" {
+	if r.p.In == "" || r.ev.env.Devices[r.p.In].Loopback {
 		return no
 	}
 	return opt(r.p.SrcMAC, func(v [6]byte) bool { return v == m.Addr }).not(m.Not)

@@ -180,26 +180,35 @@ func (r *run) masqueradeAddr() (addr netip.Addr, sure, drop bool) {
 		if !first.IsValid() {
 			first = a.Addr()
 		}
-		if a.Contains(hop) {
+		if a.Contains(hop) && !a.Addr().IsLoopback() {
 			return a.Addr(), true, false
 		}
 	}
-	if !first.IsValid() {
-		return r.p.Src, false, !r.p.V6() && len(r.ev.env.Devices) > 0 && !r.anyAddr4()
+	switch {
+	case first.IsValid() && !first.IsLoopback():
+		return first, true, false
+	case r.p.V6():
+		return r.p.Src, false, false
 	}
-	return first, true, false
+	return r.otherAddr4()
 }
 
-// anyAddr4: without an address on the device, the kernel takes one of another.
-func (r *run) anyAddr4() bool {
+// otherAddr4: for want of an address on the device, the kernel takes that of the
+// first device that has one.
+func (r *run) otherAddr4() (addr netip.Addr, sure, drop bool) {
+	best := 0
 	for _, d := range r.ev.env.Devices {
 		for _, a := range d.Addrs {
-			if a.Addr().Is4() && !a.Addr().IsLoopback() {
-				return true
+			if a.Addr().Is4() && !a.Addr().IsLoopback() && !a.Addr().IsLinkLocalUnicast() && (best == 0 || d.Index < best) {
+				best, addr = d.Index, a.Addr()
+				break
 			}
 		}
 	}
-	return false
+	if best == 0 {
+		return r.p.Src, false, true
+	}
+	return addr, true, false
 }
 
 // redirectAddr is the first address of the device that the packet came by, or

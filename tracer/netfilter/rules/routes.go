@@ -126,3 +126,27 @@ func (r *Routes) typeOf6(addr netip.Addr, dev string) RouteType {
 	}
 	return found.Type
 }
+
+// is6 tells whether an address of IPv6 is of each of the types that a mask names,
+// as xtables asks: being multicast or unicast follows from the address alone.
+func (r *Routes) is6(addr netip.Addr, dev string, mask uint16) bool {
+	has := func(t RouteType) bool { return mask&(1<<t) != 0 }
+	if has(RouteMulticast) && !addr.IsMulticast() ||
+		has(RouteUnicast) && (addr.IsMulticast() || addr.IsUnspecified()) ||
+		has(RouteUnspec) && !addr.IsUnspecified() {
+		return false
+	}
+	if !has(RouteLocal) && !has(RouteAnycast) && !has(RouteUnreachable) {
+		return true
+	}
+	found, ok, _ := r.Lookup(Query{Dst: addr})
+	switch {
+	case !ok, found.Type == RouteUnreachable, found.Type == RouteBlackhole, found.Type == RouteProhibit:
+		return has(RouteUnreachable)
+	case found.Type == RouteAnycast:
+		return has(RouteAnycast)
+	case found.Type == RouteLocal:
+		return has(RouteLocal) && (dev == "" || dev == found.Dev)
+	}
+	return false
+}

@@ -21,10 +21,7 @@ func Size(v Value) int {
 	case CT:
 		return ctSize(v)
 	case FIB:
-		switch {
-		case v.Check:
-			return 1
-		case v.Result == "oifname":
+		if v.Result == "oifname" && !v.Check {
 			return ifNameLen
 		}
 		return 4

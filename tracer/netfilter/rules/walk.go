@@ -107,7 +107,7 @@ func (r *run) leave() Verdict {
 	if v != Accept {
 		return v
 	}
-	r.p.Out = route.Dev
+	r.p.Out = r.outOf(route)
 	before := r.p
 	if v := r.atHook(hookOutput); v != Accept {
 		return v
@@ -119,7 +119,7 @@ func (r *run) leave() Verdict {
 		if route, v = r.route(r.query()); v != Accept {
 			return v
 		}
-		r.p.Out = route.Dev
+		r.p.Out = r.outOf(route)
 	}
 	if v := r.atHook(hookPostrouting); v != Accept {
 		return v
@@ -133,17 +133,28 @@ func (r *run) leave() Verdict {
 
 func (r *run) query() Query { return Query{Dst: r.p.Dst, Src: r.p.Src, Mark: r.p.Mark} }
 
-// comeBack: what is for the host itself comes in again by the loopback device.
-func (r *run) comeBack() Verdict {
-	lo := ""
+// loopback is the name of lo.
+func (r *run) loopback() string {
 	for name, d := range r.ev.env.Devices {
 		if d.Loopback {
-			lo = name
+			return name
 		}
 	}
-	if lo == "" {
-		lo = "lo"
+	return "lo"
+}
+
+// outOf is the device that a packet made here leaves by: what is for the host
+// itself leaves by lo, whichever device has the address.
+func (r *run) outOf(route Route) string {
+	if route.Type == RouteLocal {
+		return r.loopback()
 	}
+	return route.Dev
+}
+
+// comeBack: what is for the host itself comes in again by the loopback device.
+func (r *run) comeBack() Verdict {
+	lo := r.loopback()
 	r.p.In, r.p.Out, r.cameBack = lo, "", true
 	if r.p.tracked() { // POSTROUTING's end has put the connection into the table
 		r.p.Conn.Status |= StatusConfirmed
