@@ -54,7 +54,9 @@ var nftMatches = []part{
 	}},
 	{"nft ct status", "IFOS", func(g *gen) string { return "ct status " + pick(g.Rand, "dnat", "snat", "dnat,snat", "seen-reply") }},
 	{"nft ct direction", "PIFOS", func(g *gen) string { return "ct direction " + pick(g.Rand, "original", "reply") }},
-	{"nft ct original", "PIFOS", func(g *gen) string { return "ct original " + pick(g.Rand, g.ip()+" daddr "+g.host(), g.ip()+" saddr "+g.host()) }},
+	{"nft ct original", "PIFOS", func(g *gen) string {
+		return "ct original " + pick(g.Rand, g.ip()+" daddr "+g.host(), g.ip()+" saddr "+g.host())
+	}},
 	{"nft ct mark", "IFOS", func(g *gen) string { return "ct mark " + g.ne() + pick(g.Rand, "0x1", "0x0", "0x10-0x20") }},
 	{"nft mark", "PIFOS", func(g *gen) string {
 		return pick(g.Rand, "meta mark 0x1", "meta mark != 0x0", "meta mark & 0xff == 0x10", "meta mark and 0x1 != 0x1")

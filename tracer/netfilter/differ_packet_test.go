@@ -77,7 +77,7 @@ func (p *probe) link(r *rand.Rand, v6 bool) {
 	if p.In == "br0" {
 		p.PhysIn = pick(r, "pa", "pb")
 		p.SrcMAC.Value[4] = 5 // else the bridge learns it as a neighbour's
-		if r.IntN(2) == 0 { // to another host of the bridge
+		if r.IntN(2) == 0 {   // to another host of the bridge
 			p.PhysIn, p.PhysOut, p.Bridged, p.Dst = "pa", "pb", true, hostOf("br0", 3, v6)
 			if p.Src == hostOf("br0", 3, v6) {
 				p.Src = hostOf("br0", 2, v6)

@@ -66,6 +66,12 @@ func (r *reader) ct(e expression) error {
 			v.Dir = "reply"
 		}
 	}
+	switch key := a.u32(unix.NFTA_CT_KEY); {
+	case key == 19 || key == 20, (key == 8 || key == 9) && r.family == FamilyIP:
+		v.Len = 4
+	case key >= 21 && key <= 22, key == 8, key == 9:
+		v.Len = 16
+	}
 	if a.has(unix.NFTA_CT_SREG) {
 		r.add(rules.Assign{To: v, From: r.regs.load(a.u32(unix.NFTA_CT_SREG), rules.Size(v))})
 		return nil

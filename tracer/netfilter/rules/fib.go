@@ -60,7 +60,7 @@ func (r *run) fibDevice(v FIB, addr, other netip.Addr, dev string) (string, stat
 		}
 		q.Mark = p.Mark
 	}
-	if p.V6() && dev != "" {
+	if p.V6() && addr.IsLinkLocalUnicast() {
 		q.Out = dev
 	}
 	route, ok, unsure := r.ev.env.Routes.Lookup(q)

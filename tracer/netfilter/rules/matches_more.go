@@ -118,7 +118,7 @@ func (r *run) rpfilter(m RPFilter) tri {
 	if m.ValidMark {
 		q.Mark = p.Mark
 	}
-	if p.V6() && !m.Loose {
+	if p.V6() && p.Src.IsLinkLocalUnicast() {
 		q.Out = p.In
 	}
 	route, ok, unsure := r.ev.env.Routes.Lookup(q)

@@ -69,5 +69,8 @@ func ctSize(v CT) int {
 	case "helper":
 		return ifNameLen
 	}
+	if v.Len != 0 {
+		return v.Len
+	}
 	return 4
 }

@@ -194,7 +194,11 @@ type (
 	Meta struct{ Key string }
 	// CT is something of the packet's connection; Key as nft writes it: state,
 	// status, mark, direction, helper, saddr, ...; Dir is original or reply, or "".
-	CT struct{ Key, Dir string }
+	// Len is the length of saddr and daddr.
+	CT struct {
+		Key, Dir string
+		Len      int
+	}
 	// FIB is a question to the routing table.
 	FIB struct {
 		Saddr, Daddr   bool   // whose route
