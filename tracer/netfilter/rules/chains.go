@@ -203,6 +203,9 @@ func (r *run) rule(c *Chain, rule *Rule, depth int) Go {
 				return Go{}
 			}
 		}
+		if r.breaks(s) {
+			return Go{}
+		}
 		if out, done := r.does(s, &step); done {
 			r.step(step)
 			return out
@@ -210,6 +213,27 @@ func (r *run) rule(c *Chain, rule *Rule, depth int) Go {
 	}
 	r.step(step)
 	return Go{}
+}
+
+// breaks tells that an action has nothing to work with, such as a port that is
+// not in its map: the kernel ends the rule there.
+func (r *run) breaks(s Stmt) bool {
+	var list []Value
+	switch s := s.(type) {
+	case Assign:
+		list = []Value{s.From}
+	case NAT:
+		list = []Value{s.AddrMin, s.AddrMax, s.PortMin, s.PortMax}
+	}
+	for _, v := range list {
+		if v == nil {
+			continue
+		}
+		if _, st := r.value(v, 0); st == broken {
+			return true
+		}
+	}
+	return false
 }
 
 // inert tells that statements change nothing, whether their conditions hold or
