@@ -221,7 +221,9 @@ func (r *run) breaks(s Stmt) bool {
 	var list []Value
 	switch s := s.(type) {
 	case Assign:
-		list = []Value{s.From}
+		if !s.XT {
+			list = []Value{s.From}
+		}
 	case NAT:
 		list = []Value{s.AddrMin, s.AddrMax, s.PortMin, s.PortMax}
 	}

@@ -228,8 +228,11 @@ func (r *run) physdev(m Physdev) tri {
 		m.IsIn.Ask && (in != "") == m.IsIn.Not,
 		m.IsOut.Ask && (out != "") == m.IsOut.Not,
 		m.AskIn && in != "" && m.In.is(in) == m.In.Not,
-		m.AskOut && m.Out.is(out) == m.Out.Not:
+		m.AskOut && out != anyPort && m.Out.is(out) == m.Out.Not:
 		return no
+	case m.AskOut && out == anyPort:
+		r.why("the port that the bridge chooses")
+		return maybe
 	}
 	return yes
 }

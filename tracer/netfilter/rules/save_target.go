@@ -220,7 +220,7 @@ func readConnmark(p *ruleParser, _ string) error {
 
 // ConnmarkTo is an assignment to the connection's mark as MarkTo's.
 func ConnmarkTo(value, mask uint32) Assign {
-	return Assign{To: CT{Key: "mark"}, From: Bitwise{
+	return Assign{XT: true, To: CT{Key: "mark"}, From: Bitwise{
 		CT{Key: "mark"}, binary.NativeEndian.AppendUint32(nil, ^mask), binary.NativeEndian.AppendUint32(nil, value),
 	}}
 }

@@ -78,6 +78,7 @@ type (
 		To   Value
 		From Value
 		Text string // of a target of xtables
+		XT   bool   // without a connection, it does nothing, and the rule goes on
 	}
 	// Save copies the packet's mark to its connection's, or back.
 	Save struct {

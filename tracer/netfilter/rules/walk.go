@@ -49,8 +49,17 @@ func (r *run) arrive() Verdict {
 	case RouteLocal, RouteBroadcast, RouteAnycast, RouteMulticast:
 		return r.local()
 	}
+	if r.p.PhysIn != "" && r.p.Dst != was && route.Dev == r.p.In {
+		// Translated to a host of the bridge that it came by: the bridge itself
+		// sends it there, by a port that its own table knows.
+		r.p.Bridged, r.p.PhysOut = true, anyPort
+		return r.bridged()
+	}
 	return r.forward(route)
 }
+
+// anyPort is a bridge's port that is not known.
+const anyPort = "?"
 
 // local hands a packet to the host's own sockets.
 func (r *run) local() Verdict {
