@@ -287,9 +287,8 @@ func finish(s *rules.NFSet) {
 		list = append(list, e)
 	}
 	slices.SortFunc(ends, bytes.Compare)
-	if s.Interval {
-		slices.SortFunc(list, func(a, b rules.Element) int { return bytes.Compare(a.Key, b.Key) })
-	}
+	// The kernel lists hash tables in any order.
+	slices.SortFunc(list, func(a, b rules.Element) int { return bytes.Compare(a.Key, b.Key) })
 	for i := range list {
 		if list[i].End != nil {
 			continue
