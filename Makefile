@@ -15,7 +15,7 @@ TEST_TIMEOUT  ?= 12m
 BENCH_FLAGS   ?=
 SCALE_FLAGS   ?=
 CLANG_VERSION := 19.1.7
-C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h bench/peers/peersbpf/*.c)
+C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c bpf/oracle/*.c bpf/oracle/*.h internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h bench/peers/peersbpf/*.c)
 
 export CGO_ENABLED := 0
 export CLANG_VERSION
@@ -46,6 +46,11 @@ test: ## set up, vet, check generated files, run every test (root); PKG=./tracer
 	$(GO) run ./internal/tools/testsum -summary $(BIN)/test-summary -total $(TEST_TIMEOUT) -- \
 		-count=1 -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PKG) || failed=1; \
 	exit $$failed
+
+.PHONY: oracle
+oracle: ## ten million numbered packets: is each stamp the right packet's? (root, about half an hour)
+	@deploy/setup/test.sh
+	VETHTRACE_ORACLE_PACKETS=10000000 $(GO) test -count=1 -v -timeout 2h -run '^TestOracle' ./tracer/
 
 .PHONY: race
 race: ## run the tests that need no kernel under the race detector (needs cgo, gcc)

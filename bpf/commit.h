@@ -195,6 +195,8 @@ static __always_inline bool vt_complete(struct vt_slot *slot, struct vt_found fo
 	__u64 key[2];
 	__u32 first;
 
+	if (vt_oracle_forgets())
+		return false;
 	if (!vt_seize(found)) {
 		vt_note(raced);
 		return false;

@@ -107,6 +107,7 @@ VT_COLD void vt_split(struct sk_buff *skb, struct vt_found whole, bool first)
 	to->peer[VT_EGRESS] = from->peer[VT_EGRESS];
 	to->segments = 1;
 	vt_copy_stamps(to, from, found.owner);
+	vt_oracle_began(skb, found.index);
 	vt_begin(&found);
 }
 

@@ -112,6 +112,7 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	slot->segments = vt_segments(skb);
 	slot->stamps = 0;
 	slot->flags = origin->flags | (packet->ipv6 ? VT_FLAG_IPV6 : 0) | vt_opens(network, packet);
+	vt_oracle_began(skb, found->index);
 	/* the clock last: what a start does more than another stamp belongs to no hop */
 	now = bpf_ktime_get_ns();
 	slot->start = now;

@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/cilium/ebpf"
+
+	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/internal/environment"
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer/topology"
@@ -45,6 +48,8 @@ type Config struct {
 	// veth; nil, or "": by that device.
 	PeerName func(port topology.Link) string
 	Log      *slog.Logger // default: discards
+
+	object func() (*ebpf.CollectionSpec, error) // a test's; default: bpf.LoadKernel
 }
 
 // TargetSpec is a target to trace.
@@ -91,6 +96,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Spare <= 0 {
 		c.Spare = 64
+	}
+	if c.object == nil {
+		c.object = bpf.LoadKernel
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

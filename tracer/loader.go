@@ -12,8 +12,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-
-	"github.com/vethtrace/vethtrace/bpf"
 )
 
 // object is what programs and maps are made of.
@@ -25,12 +23,12 @@ type object struct {
 
 // readObject reads the object and the kernel's types in the background:
 // meanwhile the targets are looked at.
-func readObject() func() object {
+func readObject(load func() (*ebpf.CollectionSpec, error)) func() object {
 	var o object
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		o.types = btf.NewCache()
-		if o.spec, o.err = bpf.LoadKernel(); o.err != nil {
+		if o.spec, o.err = load(); o.err != nil {
 			o.err = fmt.Errorf("read the BPF object: %w", o.err)
 			return
 		}

@@ -77,7 +77,7 @@ func Open(ctx context.Context, cfg Config, specs ...TargetSpec) (*Tracer, error)
 }
 
 func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
-	object := readObject()
+	object := readObject(t.cfg.object)
 	defer object() // no goroutine is left behind where a target cannot be traced
 	view, err := topology.Read(t.host)
 	if err != nil {
