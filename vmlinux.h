@@ -78,6 +78,11 @@ struct sk_buff {
 	union {
 		ktime_t tstamp;
 	};
+	union {
+		struct {
+			long unsigned int _skb_refdst;
+		};
+	};
 	long unsigned int _nfct;
 	unsigned int len;
 	unsigned int data_len;
@@ -216,6 +221,12 @@ struct ns_common {
 struct net {
 	struct ns_common ns;
 	u64 net_cookie;
+};
+
+struct dst_entry {
+	union {
+		struct net_device *dev;
+	};
 };
 
 struct sock_common {

@@ -38,6 +38,13 @@ volatile const bool cfg_switchable = false;
 volatile const bool cfg_splits = false;
 /* A traced veth receives by NAPI: what it receives may have been put together from several packets. */
 volatile const bool cfg_gro = false;
+/*
+ * Budget mode: the hooks come and go, runs are counted by all programs that do,
+ * and drops are complete although journeys are not.
+ */
+volatile const bool cfg_budget = false;
+/* Numbers of two drop reasons of the running kernel: a netfilter verdict, and a tap's copy that found no room. */
+volatile const __u32 cfg_reason_netfilter = 0, cfg_reason_tap = 0;
 /* Some target shares the host's namespace. */
 volatile const bool cfg_host_mode = false;
 

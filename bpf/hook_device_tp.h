@@ -42,11 +42,13 @@ static __always_inline __u32 vt_queue_hook(__u32 role)
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(vt_device_queue, struct sk_buff *skb)
 {
-	struct vt_device *device = vt_device_of(skb->dev);
+	struct vt_device *device;
 	struct vt_found found;
 	struct vt_slot *slot;
 	__u32 hook;
 
+	vt_run(VT_TYPE_DEVICE);
+	device = vt_device_of(skb->dev);
 	if (!device)
 		return 0;
 	hook = vt_queue_hook(device->role);
@@ -98,11 +100,13 @@ static __always_inline __u32 vt_receive_hook(__u32 role)
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(vt_device_receive, struct sk_buff *skb)
 {
-	struct vt_device *device = vt_device_of(skb->dev);
+	struct vt_device *device;
 	struct vt_found found;
 	struct vt_slot *slot;
 	__u32 hook;
 
+	vt_run(VT_TYPE_DEVICE);
+	device = vt_device_of(skb->dev);
 	if (!device)
 		return 0;
 	if (device->role == VT_ROLE_UPLINK) {
@@ -128,8 +132,10 @@ int BPF_PROG(vt_device_receive, struct sk_buff *skb)
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(vt_null_queue, struct sk_buff *skb)
 {
-	struct vt_device *device = vt_device_of(skb->dev);
+	struct vt_device *device;
 
+	vt_run(VT_TYPE_DEVICE);
+	device = vt_device_of(skb->dev);
 	if (device && device->role == VT_ROLE_DEVICE)
 		vt_null_hop(skb, VT_HOOK_DEVICE_EGRESS, VT_TYPE_DEVICE);
 	return 0;
@@ -139,8 +145,10 @@ int BPF_PROG(vt_null_queue, struct sk_buff *skb)
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(vt_null_receive, struct sk_buff *skb)
 {
-	struct vt_device *device = vt_device_of(skb->dev);
+	struct vt_device *device;
 
+	vt_run(VT_TYPE_DEVICE);
+	device = vt_device_of(skb->dev);
 	if (device && device->role == VT_ROLE_UPLINK)
 		vt_null_hop(skb, VT_HOOK_UPLINK_INGRESS, VT_TYPE_DEVICE);
 	return 0;

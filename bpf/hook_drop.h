@@ -26,7 +26,6 @@ static __always_inline void vt_count_drop(struct vt_slot *slot, __u32 direction,
 		.history = vt_history(slot),
 	};
 	__u32 last = slot->stamps - 1;
-	__u64 one = 1, *count;
 
 	if (!key.target)
 		return;
@@ -35,19 +34,7 @@ static __always_inline void vt_count_drop(struct vt_slot *slot, __u32 direction,
 		if (last < VT_STAMPS)
 			key.ifindex = slot->ifindex[last];
 	}
-	count = bpf_map_lookup_elem(&vt_drops, &key);
-	if (count) {
-		__sync_fetch_and_add(count, 1);
-		return;
-	}
-	if (!bpf_map_update_elem(&vt_drops, &key, &one, 1 /* BPF_NOEXIST */))
-		return;
-	/* another CPU was faster, or the table is full */
-	count = bpf_map_lookup_elem(&vt_drops, &key);
-	if (count)
-		__sync_fetch_and_add(count, 1);
-	else
-		vt_note(drops_unlisted);
+	vt_add_drop(&key);
 }
 
 static __always_inline void vt_drop_live(struct sk_buff *skb, struct vt_slot *slot, struct vt_found found,
@@ -78,18 +65,23 @@ SEC("tp_btf/kfree_skb")
 int BPF_PROG(vt_kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 {
 	struct vt_found found;
-	struct vt_slot *slot = vt_journey(skb, &found);
+	struct vt_slot *slot;
 
+	vt_run(VT_TYPE_TRACEPOINT);
+	slot = vt_journey(skb, &found);
 	if (slot) {
 		vt_drop_live(skb, slot, found, reason);
 		return 0;
 	}
 	/* behind the journey's end: the socket had no room, a checksum was wrong, nobody listened */
 	found = vt_find(vt_key(skb), VT_STATE_ENDED);
-	if (!found.owner)
+	if (!found.owner || !vt_held(vt_slot_of(found), skb)) {
+		if (cfg_budget)
+			vt_drop_unseen(skb, reason);
 		return 0;
+	}
 	slot = vt_slot_of(found);
-	if (slot->target[VT_INGRESS] && vt_held(slot, skb) && vt_seize(found)) {
+	if (slot->target[VT_INGRESS] && vt_seize(found)) {
 		vt_count_drop(slot, VT_INGRESS, reason, true);
 		slot->target[VT_INGRESS] = 0; /* once */
 		vt_release(found);

@@ -31,9 +31,11 @@ static __always_inline int vt_border(struct bpf_nf_ctx *ctx, __u32 border)
 {
 	struct sk_buff *skb = ctx->skb;
 	struct vt_found found;
-	struct vt_slot *slot = vt_journey(skb, &found);
+	struct vt_slot *slot;
 	__u32 side;
 
+	vt_run(VT_TYPE_NETFILTER);
+	slot = vt_journey(skb, &found);
 	/* most packets of the machine are none of ours: nothing before this */
 	if (!slot)
 		return VT_NF_ACCEPT;
@@ -202,6 +204,7 @@ int vt_local_out(struct bpf_nf_ctx *ctx)
 	struct vt_packet packet;
 	struct vt_found found;
 
+	vt_run(VT_TYPE_NETFILTER);
 	if (!vt_open)
 		return VT_NF_ACCEPT;
 	/* what a container says to itself crosses no border */
@@ -256,11 +259,13 @@ SEC("netfilter")
 int vt_local_in(struct bpf_nf_ctx *ctx)
 {
 	struct sk_buff *skb = ctx->skb;
-	struct vt_found found;
-	struct vt_slot *slot = vt_journey(skb, &found);
 	struct vt_global *global;
+	struct vt_found found;
+	struct vt_slot *slot;
 	__u32 netns, side;
 
+	vt_run(VT_TYPE_NETFILTER);
+	slot = vt_journey(skb, &found);
 	if (!slot)
 		return VT_NF_ACCEPT;
 	netns = ctx->state->net->ns.inum;
@@ -281,6 +286,7 @@ int vt_local_in(struct bpf_nf_ctx *ctx)
 SEC("netfilter")
 int vt_null_forward(struct bpf_nf_ctx *ctx)
 {
+	vt_run(VT_TYPE_NETFILTER);
 	vt_null_hop(ctx->skb, vt_nf_hook(0, VT_NF_FORWARD, 0), VT_TYPE_NETFILTER);
 	return VT_NF_ACCEPT;
 }
@@ -291,6 +297,7 @@ int vt_null_netfilter(struct bpf_nf_ctx *ctx)
 {
 	__u32 hook = vt_nf_hook(vt_side(ctx->state), VT_NF_LOCAL_OUT, 0);
 
+	vt_run(VT_TYPE_NETFILTER);
 	vt_null_hop(ctx->skb, hook, VT_TYPE_NETFILTER);
 	return VT_NF_ACCEPT;
 }

@@ -29,6 +29,7 @@ int BPF_PROG(vt_data_ready, struct sock *sk)
 	__u64 ended, now;
 	__u32 last;
 
+	vt_run(VT_TYPE_TRACEPOINT);
 	if (!global)
 		return 0;
 	ended = global->last_ended;
@@ -64,10 +65,12 @@ int BPF_PROG(vt_data_ready, struct sock *sk)
 SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(vt_copy_datagram, struct sk_buff *skb)
 {
-	struct vt_found found = vt_find(vt_key(skb), VT_STATE_ENDED);
+	struct vt_found found;
 	struct vt_slot *slot;
 	__u64 ready;
 
+	vt_run(VT_TYPE_TRACEPOINT);
+	found = vt_find(vt_key(skb), VT_STATE_ENDED);
 	if (!found.owner)
 		return 0;
 	slot = vt_slot_of(found);
@@ -83,9 +86,11 @@ int BPF_PROG(vt_copy_datagram, struct sk_buff *skb)
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(vt_recv_length, struct sock *sk, int length, int flags)
 {
-	struct vt_socket *socket = vt_lookup_socket(sk);
+	struct vt_socket *socket;
 	__u64 ready;
 
+	vt_run(VT_TYPE_TRACEPOINT);
+	socket = vt_lookup_socket(sk);
 	if (!socket || !socket->target || length <= 0 || flags & 2 /* MSG_PEEK */)
 		return 0;
 	ready = socket->ready;

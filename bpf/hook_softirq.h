@@ -36,9 +36,11 @@ static __always_inline void vt_crossing(struct sk_buff *skb, __u32 hook)
 	struct net_device *dev = skb->dev;
 	__u32 ifindex = dev->ifindex;
 	struct vt_found found;
-	struct vt_slot *slot = vt_pass(skb, &found, hook, ifindex);
+	struct vt_slot *slot;
 	__u32 netns;
 
+	vt_run(VT_TYPE_TRACEPOINT);
+	slot = vt_pass(skb, &found, hook, ifindex);
 	if (slot && slot->target[VT_INGRESS])
 		return;
 	netns = vt_netns(dev);
@@ -79,6 +81,7 @@ int BPF_PROG(vt_gro_exit, int result)
 	struct vt_slot *slot;
 	__u64 owner;
 
+	vt_run(VT_TYPE_TRACEPOINT);
 	if (!global || !global->gro)
 		return 0;
 	owner = global->gro;
@@ -103,9 +106,11 @@ SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(vt_start_xmit, struct sk_buff *skb, struct net_device *dev)
 {
 	struct vt_found found;
-	struct vt_slot *slot = vt_journey(skb, &found);
+	struct vt_slot *slot;
 	__u32 at;
 
+	vt_run(VT_TYPE_TRACEPOINT);
+	slot = vt_journey(skb, &found);
 	if (!slot)
 		return 0;
 	at = slot->stamps - 1;
@@ -125,6 +130,7 @@ int BPF_PROG(vt_start_xmit, struct sk_buff *skb, struct net_device *dev)
 SEC("tp_btf/netif_rx")
 int BPF_PROG(vt_null_tracepoint, struct sk_buff *skb)
 {
+	vt_run(VT_TYPE_TRACEPOINT);
 	vt_null_hop(skb, VT_HOOK_NETIF_RX, VT_TYPE_TRACEPOINT);
 	return 0;
 }

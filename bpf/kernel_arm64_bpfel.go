@@ -207,6 +207,12 @@ const (
 	KernelVtRoleVT_ROLE_LOOPBACK KernelVtRole = 7
 )
 
+type KernelVtRuns struct {
+	_    structs.HostLayout
+	Runs [4]uint64
+	Pad  [4]uint64
+}
+
 type KernelVtSkip uint32
 
 const (
@@ -353,6 +359,7 @@ const (
 	KernelProgVtUplinkEgress    = "vt_uplink_egress"
 	KernelProgVtUplinkIngress   = "vt_uplink_ingress"
 	KernelVarCfgBlocks          = "cfg_blocks"
+	KernelVarCfgBudget          = "cfg_budget"
 	KernelVarCfgCgroupSubsys    = "cfg_cgroup_subsys"
 	KernelVarCfgEndAtDevice     = "cfg_end_at_device"
 	KernelVarCfgFilterPeer      = "cfg_filter_peer"
@@ -367,6 +374,8 @@ const (
 	KernelVarCfgPeerMaskHigh    = "cfg_peer_mask_high"
 	KernelVarCfgPeerMaskLow     = "cfg_peer_mask_low"
 	KernelVarCfgQdisc           = "cfg_qdisc"
+	KernelVarCfgReasonNetfilter = "cfg_reason_netfilter"
+	KernelVarCfgReasonTap       = "cfg_reason_tap"
 	KernelVarCfgSample          = "cfg_sample"
 	KernelVarCfgSetMask         = "cfg_set_mask"
 	KernelVarCfgShardMask       = "cfg_shard_mask"
@@ -390,6 +399,7 @@ const (
 	KernelVarVtPorts            = "vt_ports"
 	KernelVarVtProxies          = "vt_proxies"
 	KernelVarVtRefusals         = "vt_refusals"
+	KernelVarVtRuns             = "vt_runs"
 	KernelVarVtSlots            = "vt_slots"
 	KernelVarVtSockets          = "vt_sockets"
 	KernelVarVtSwitched         = "vt_switched"
@@ -503,47 +513,51 @@ type KernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type KernelVariableSpecs struct {
-	CfgBlocks         *ebpf.VariableSpec `ebpf:"cfg_blocks"`
-	CfgCgroupSubsys   *ebpf.VariableSpec `ebpf:"cfg_cgroup_subsys"`
-	CfgEndAtDevice    *ebpf.VariableSpec `ebpf:"cfg_end_at_device"`
-	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
-	CfgFilterPort     *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
-	CfgFilterProtocol *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
-	CfgGro            *ebpf.VariableSpec `ebpf:"cfg_gro"`
-	CfgHostMode       *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
-	CfgHostNetns      *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
-	CfgPathMask       *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
-	CfgPeerHigh       *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
-	CfgPeerLow        *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
-	CfgPeerMaskHigh   *ebpf.VariableSpec `ebpf:"cfg_peer_mask_high"`
-	CfgPeerMaskLow    *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
-	CfgQdisc          *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
-	CfgSample         *ebpf.VariableSpec `ebpf:"cfg_sample"`
-	CfgSetMask        *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
-	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
-	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
-	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
-	CfgSplits         *ebpf.VariableSpec `ebpf:"cfg_splits"`
-	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
-	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
-	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
-	VtBase            *ebpf.VariableSpec `ebpf:"vt_base"`
-	VtDevices         *ebpf.VariableSpec `ebpf:"vt_devices"`
-	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
-	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
-	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
-	VtFragments       *ebpf.VariableSpec `ebpf:"vt_fragments"`
-	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
-	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
-	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
-	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
-	VtPortIndex       *ebpf.VariableSpec `ebpf:"vt_port_index"`
-	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
-	VtProxies         *ebpf.VariableSpec `ebpf:"vt_proxies"`
-	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
-	VtSlots           *ebpf.VariableSpec `ebpf:"vt_slots"`
-	VtSockets         *ebpf.VariableSpec `ebpf:"vt_sockets"`
-	VtSwitched        *ebpf.VariableSpec `ebpf:"vt_switched"`
+	CfgBlocks          *ebpf.VariableSpec `ebpf:"cfg_blocks"`
+	CfgBudget          *ebpf.VariableSpec `ebpf:"cfg_budget"`
+	CfgCgroupSubsys    *ebpf.VariableSpec `ebpf:"cfg_cgroup_subsys"`
+	CfgEndAtDevice     *ebpf.VariableSpec `ebpf:"cfg_end_at_device"`
+	CfgFilterPeer      *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
+	CfgFilterPort      *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
+	CfgFilterProtocol  *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
+	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
+	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
+	CfgPathMask        *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
+	CfgPeerHigh        *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
+	CfgPeerLow         *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
+	CfgPeerMaskHigh    *ebpf.VariableSpec `ebpf:"cfg_peer_mask_high"`
+	CfgPeerMaskLow     *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
+	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
+	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
+	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
+	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
+	CfgSetMask         *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
+	CfgShardMask       *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
+	CfgSharedShards    *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
+	CfgSlowNs          *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSplits          *ebpf.VariableSpec `ebpf:"cfg_splits"`
+	CfgSwitchable      *ebpf.VariableSpec `ebpf:"cfg_switchable"`
+	VtAddresses        *ebpf.VariableSpec `ebpf:"vt_addresses"`
+	VtAnyRefused       *ebpf.VariableSpec `ebpf:"vt_any_refused"`
+	VtBase             *ebpf.VariableSpec `ebpf:"vt_base"`
+	VtDevices          *ebpf.VariableSpec `ebpf:"vt_devices"`
+	VtEmitTypes        *ebpf.VariableSpec `ebpf:"vt_emit_types"`
+	VtFilterPorts      *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
+	VtFlows            *ebpf.VariableSpec `ebpf:"vt_flows"`
+	VtFragments        *ebpf.VariableSpec `ebpf:"vt_fragments"`
+	VtGroups           *ebpf.VariableSpec `ebpf:"vt_groups"`
+	VtNextBlock        *ebpf.VariableSpec `ebpf:"vt_next_block"`
+	VtOpen             *ebpf.VariableSpec `ebpf:"vt_open"`
+	VtOwners           *ebpf.VariableSpec `ebpf:"vt_owners"`
+	VtPortIndex        *ebpf.VariableSpec `ebpf:"vt_port_index"`
+	VtPorts            *ebpf.VariableSpec `ebpf:"vt_ports"`
+	VtProxies          *ebpf.VariableSpec `ebpf:"vt_proxies"`
+	VtRefusals         *ebpf.VariableSpec `ebpf:"vt_refusals"`
+	VtRuns             *ebpf.VariableSpec `ebpf:"vt_runs"`
+	VtSlots            *ebpf.VariableSpec `ebpf:"vt_slots"`
+	VtSockets          *ebpf.VariableSpec `ebpf:"vt_sockets"`
+	VtSwitched         *ebpf.VariableSpec `ebpf:"vt_switched"`
 }
 
 // KernelObjects contains all objects after they have been loaded into the kernel.
@@ -595,47 +609,51 @@ func (m *KernelMaps) Close() error {
 //
 // It can be passed to LoadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type KernelVariables struct {
-	CfgBlocks         *ebpf.Variable `ebpf:"cfg_blocks"`
-	CfgCgroupSubsys   *ebpf.Variable `ebpf:"cfg_cgroup_subsys"`
-	CfgEndAtDevice    *ebpf.Variable `ebpf:"cfg_end_at_device"`
-	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
-	CfgFilterPort     *ebpf.Variable `ebpf:"cfg_filter_port"`
-	CfgFilterProtocol *ebpf.Variable `ebpf:"cfg_filter_protocol"`
-	CfgGro            *ebpf.Variable `ebpf:"cfg_gro"`
-	CfgHostMode       *ebpf.Variable `ebpf:"cfg_host_mode"`
-	CfgHostNetns      *ebpf.Variable `ebpf:"cfg_host_netns"`
-	CfgPathMask       *ebpf.Variable `ebpf:"cfg_path_mask"`
-	CfgPeerHigh       *ebpf.Variable `ebpf:"cfg_peer_high"`
-	CfgPeerLow        *ebpf.Variable `ebpf:"cfg_peer_low"`
-	CfgPeerMaskHigh   *ebpf.Variable `ebpf:"cfg_peer_mask_high"`
-	CfgPeerMaskLow    *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
-	CfgQdisc          *ebpf.Variable `ebpf:"cfg_qdisc"`
-	CfgSample         *ebpf.Variable `ebpf:"cfg_sample"`
-	CfgSetMask        *ebpf.Variable `ebpf:"cfg_set_mask"`
-	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
-	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
-	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
-	CfgSplits         *ebpf.Variable `ebpf:"cfg_splits"`
-	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
-	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
-	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
-	VtBase            *ebpf.Variable `ebpf:"vt_base"`
-	VtDevices         *ebpf.Variable `ebpf:"vt_devices"`
-	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`
-	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
-	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
-	VtFragments       *ebpf.Variable `ebpf:"vt_fragments"`
-	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
-	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
-	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
-	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
-	VtPortIndex       *ebpf.Variable `ebpf:"vt_port_index"`
-	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`
-	VtProxies         *ebpf.Variable `ebpf:"vt_proxies"`
-	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`
-	VtSlots           *ebpf.Variable `ebpf:"vt_slots"`
-	VtSockets         *ebpf.Variable `ebpf:"vt_sockets"`
-	VtSwitched        *ebpf.Variable `ebpf:"vt_switched"`
+	CfgBlocks          *ebpf.Variable `ebpf:"cfg_blocks"`
+	CfgBudget          *ebpf.Variable `ebpf:"cfg_budget"`
+	CfgCgroupSubsys    *ebpf.Variable `ebpf:"cfg_cgroup_subsys"`
+	CfgEndAtDevice     *ebpf.Variable `ebpf:"cfg_end_at_device"`
+	CfgFilterPeer      *ebpf.Variable `ebpf:"cfg_filter_peer"`
+	CfgFilterPort      *ebpf.Variable `ebpf:"cfg_filter_port"`
+	CfgFilterProtocol  *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
+	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
+	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
+	CfgPathMask        *ebpf.Variable `ebpf:"cfg_path_mask"`
+	CfgPeerHigh        *ebpf.Variable `ebpf:"cfg_peer_high"`
+	CfgPeerLow         *ebpf.Variable `ebpf:"cfg_peer_low"`
+	CfgPeerMaskHigh    *ebpf.Variable `ebpf:"cfg_peer_mask_high"`
+	CfgPeerMaskLow     *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
+	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
+	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
+	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
+	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`
+	CfgSetMask         *ebpf.Variable `ebpf:"cfg_set_mask"`
+	CfgShardMask       *ebpf.Variable `ebpf:"cfg_shard_mask"`
+	CfgSharedShards    *ebpf.Variable `ebpf:"cfg_shared_shards"`
+	CfgSlowNs          *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSplits          *ebpf.Variable `ebpf:"cfg_splits"`
+	CfgSwitchable      *ebpf.Variable `ebpf:"cfg_switchable"`
+	VtAddresses        *ebpf.Variable `ebpf:"vt_addresses"`
+	VtAnyRefused       *ebpf.Variable `ebpf:"vt_any_refused"`
+	VtBase             *ebpf.Variable `ebpf:"vt_base"`
+	VtDevices          *ebpf.Variable `ebpf:"vt_devices"`
+	VtEmitTypes        *ebpf.Variable `ebpf:"vt_emit_types"`
+	VtFilterPorts      *ebpf.Variable `ebpf:"vt_filter_ports"`
+	VtFlows            *ebpf.Variable `ebpf:"vt_flows"`
+	VtFragments        *ebpf.Variable `ebpf:"vt_fragments"`
+	VtGroups           *ebpf.Variable `ebpf:"vt_groups"`
+	VtNextBlock        *ebpf.Variable `ebpf:"vt_next_block"`
+	VtOpen             *ebpf.Variable `ebpf:"vt_open"`
+	VtOwners           *ebpf.Variable `ebpf:"vt_owners"`
+	VtPortIndex        *ebpf.Variable `ebpf:"vt_port_index"`
+	VtPorts            *ebpf.Variable `ebpf:"vt_ports"`
+	VtProxies          *ebpf.Variable `ebpf:"vt_proxies"`
+	VtRefusals         *ebpf.Variable `ebpf:"vt_refusals"`
+	VtRuns             *ebpf.Variable `ebpf:"vt_runs"`
+	VtSlots            *ebpf.Variable `ebpf:"vt_slots"`
+	VtSockets          *ebpf.Variable `ebpf:"vt_sockets"`
+	VtSwitched         *ebpf.Variable `ebpf:"vt_switched"`
 }
 
 // KernelPrograms contains all programs after they have been loaded into the kernel.

@@ -128,6 +128,17 @@ struct vt_group vt_groups[VT_GROUPS];
  */
 __u64 vt_open;
 
+/*
+ * Budget mode: how often programs ran, by the type of their hook: what they
+ * cost. Key: CPU modulo size; writer: each program that comes and goes, and
+ * kfree_skb; reader: Go. An addition that a softirq interrupts may be lost.
+ */
+struct vt_runs {
+	__u64 runs[VT_TYPE_MAX];
+	__u64 pad[8 - VT_TYPE_MAX]; /* a cache line of each CPU */
+};
+struct vt_runs vt_runs[VT_CPUS] __attribute__((aligned(64)));
+
 /* Some start has found no slot: only from then on vt_refused is worth a look. */
 __u32 vt_any_refused;
 

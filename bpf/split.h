@@ -119,6 +119,7 @@ int BPF_PROG(vt_segment, struct sk_buff *skb, struct net_device *dev)
 	struct vt_found whole;
 	bool first;
 
+	vt_run(VT_TYPE_TRACEPOINT);
 	if (!global || !global->whole)
 		return 0;
 	first = !global->whole_at;

@@ -22,6 +22,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "count.h"
+#include "budget.h"
 #include "slot.h"
 #include "record.h"
 #include "commit.h"
@@ -34,6 +35,7 @@
 #include "hook_device_tp.h"
 #include "hook_netfilter.h"
 #include "hook_softirq.h"
+#include "drop_unseen.h"
 #include "hook_drop.h"
 #include "hook_socket.h"
 

@@ -47,6 +47,7 @@ func closeAll(all []link.Link) error {
 type attacher struct {
 	ns       *netns.NS
 	programs map[string]*ebpf.Program
+	inside   bool      // the calling thread is in the namespace already
 	later    *schedule // takes what is to be attached; nil: it is attached at once
 }
 
@@ -57,6 +58,9 @@ func (t *Tracer) in(ns *netns.NS) attacher {
 
 // with calls attach inside the namespace with a program.
 func (a attacher) with(name string, attach func(*ebpf.Program) error) error {
+	if a.inside {
+		return attach(a.programs[name])
+	}
 	inside := func(program *ebpf.Program) error {
 		return a.ns.Do(func() error { return attach(program) })
 	}

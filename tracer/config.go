@@ -28,10 +28,13 @@ type Config struct {
 	Interval time.Duration // length of a round; default 1 s
 	Slow     time.Duration // journeys from this latency on are recorded whole; 0: none
 	Sample   uint32        // one in so many journeys is recorded whole; 0: none
-	Protocol string        // tcp, udp, icmp or a number: only these start a journey; "" any
-	Ports    []uint16      // only packets from or to one of these ports; none: any
-	Peer     netip.Prefix  // only packets from or to these addresses; invalid: any
-	Follow   bool          // targets of any mode may be added later: all programs are loaded
+	// MaxOverhead is what tracing may cost, as a share of one CPU (0.01: 1%), all
+	// CPUs together: the hooks are attached for a part of the time only. 0: no limit.
+	MaxOverhead float64
+	Protocol    string       // tcp, udp, icmp or a number: only these start a journey; "" any
+	Ports       []uint16     // only packets from or to one of these ports; none: any
+	Peer        netip.Prefix // only packets from or to these addresses; invalid: any
+	Follow      bool         // targets of any mode may be added later: all programs are loaded
 	// Controller is the cgroup v1 controller that tells host-mode targets added
 	// later apart; "" is cgroup v2.
 	Controller string
@@ -83,6 +86,9 @@ type Listener struct {
 	Protocol string // tcp, udp
 	Port     uint16
 }
+
+// budgeted tells whether the hooks come and go.
+func (c Config) budgeted() bool { return c.MaxOverhead > 0 }
 
 func (c Config) withDefaults() Config {
 	if c.Detail == "" {

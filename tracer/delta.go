@@ -72,6 +72,9 @@ func (t Target) since(prev Target, start time.Duration) Target {
 		d.Skipped[dir] = skipsSince(t.Skipped[dir], prev.Skipped[dir])
 	}
 	d.Drops = dropsSince(t.Drops, prev.Drops)
+	if t.Totals != nil && prev.Totals != nil {
+		d.Totals = &[2]Total{t.Totals[0].since(prev.Totals[0]), t.Totals[1].since(prev.Totals[1])}
+	}
 	if t.Proxied != nil && prev.Proxied != nil && t.Proxied.PID == prev.Proxied.PID {
 		d.Proxied = &Proxied{PID: t.Proxied.PID, Proxy: t.Proxied.Proxy.since(prev.Proxied.Proxy, start)}
 	}
@@ -122,6 +125,12 @@ func (a Accounting) since(prev Accounting) Accounting {
 func (o Observer) since(prev Observer, now, before time.Duration) Observer {
 	d := o
 	d.Stamps = grown(o.Stamps, prev.Stamps)
+	d.Observed = max(0, o.Observed-prev.Observed)
+	if o.Budget != nil && prev.Budget != nil {
+		budget := *o.Budget
+		budget.Windows = grown(budget.Windows, prev.Budget.Windows)
+		d.Budget = &budget
+	}
 	d.RecursionMisses = grown(o.RecursionMisses, prev.RecursionMisses)
 	d.RingLost = grown(o.RingLost, prev.RingLost)
 	d.Unpathed = grown(o.Unpathed, prev.Unpathed)

@@ -48,13 +48,17 @@ func TestOrderOfHops(t *testing.T) {
 	bothWires(t, func(t *testing.T, wire lab.WireKind) {
 		for _, detail := range []tracer.Detail{tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables} {
 			for _, by := range []tracer.Provider{tracer.ProviderTCX, tracer.ProviderTracepoint} {
-				t.Run(string(detail)+"/"+string(by), func(t *testing.T) { orderOfHops(t, wire, detail, by) })
+				t.Run(string(detail)+"/"+string(by), func(t *testing.T) {
+					orderOfHops(t, wire, tracer.Config{Detail: detail, Devices: by})
+				})
 			}
 		}
 	})
 }
 
-func orderOfHops(t *testing.T, wire lab.WireKind, detail tracer.Detail, by tracer.Provider) {
+func orderOfHops(t *testing.T, wire lab.WireKind, cfg tracer.Config) {
+	t.Helper()
+	detail := cfg.Detail
 	s := newStage(t, lab.Config{
 		Wire: wire, Names: []string{"nginx", "c2"},
 		Ports: []lab.Port{{Host: 8080, Container: 80}, {Host: 7007, Container: 7, Proto: "udp"}},
@@ -62,7 +66,7 @@ func orderOfHops(t *testing.T, wire lab.WireKind, detail tracer.Detail, by trace
 	w := s.world
 	s.echoServer(w.Client, 9)
 	s.echoServer(w.Host, 9)
-	s.open(tracer.Config{Detail: detail, Devices: by}, "nginx", "c2")
+	s.open(cfg, "nginx", "c2")
 	nginx, c2 := w.Container("nginx"), w.Container("c2")
 	s.exact(w.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 20, lab.LoadConfig{KeepAlive: true}))
 	s.udp(w.Client, w.Host.IP4, 7007, 20)  // DNAT

@@ -62,6 +62,7 @@ type HookSpec struct {
 	Bridge   bool // needed for targets that have devices of their own
 	HostMode bool // needed for targets that share the host's namespace
 	Duty     Duty
+	Stays    bool     // with a budget (Config.MaxOverhead): attached all the time, as without one; the others come and go
 	By       Provider // only where this provider takes the borders of devices; "": whoever does
 	Is       string   // start, border, end, null hop, ...: what it does to a journey
 	Borders  string   // what it lies between, for docs/hops.md
@@ -111,6 +112,8 @@ func deviceTP(program string, details []Detail, duty Duty, is, borders string) H
 // devices: with a thousand targets there are no null hops in their namespaces.
 func only(by Provider, h HookSpec) HookSpec { h.By = by; return h }
 
+func staying(h HookSpec) HookSpec { h.Stays = true; return h }
+
 func onDuty(duty Duty, h HookSpec) HookSpec  { h.Duty = duty; return h }
 func ofDetail(d Detail, h HookSpec) HookSpec { h.Details = []Detail{d}; return h }
 func hostModeOnly(h HookSpec) HookSpec       { h.Bridge, h.HostMode = false, true; return h }
@@ -152,11 +155,11 @@ func tracepointHooks() []HookSpec {
 		tp("vt_gro_exit", fineDetail(), DutyNAPI, "end: merged", "generic receive offload, and a packet that has become part of another one"),
 		tp("vt_segment", anyDetail(), DutySplits, "copy", "a large packet and its segments, before a veth that does not take it"),
 		tp("vt_start_xmit", anyDetail(), DutyQueue, "end", "the uplink's queue and its driver"),
-		tp("vt_kfree_skb", anyDetail(), DutyAlways, "end: dropped", "any hop and nothing"),
-		tp("vt_sock_state", anyDetail(), DutySockets, "whose a socket is", "-"),
+		staying(tp("vt_kfree_skb", anyDetail(), DutyAlways, "end: dropped", "any hop and nothing")),
+		staying(tp("vt_sock_state", anyDetail(), DutySockets, "whose a socket is", "-")),
 		{
 			Program: "vt_sockets_of_tasks", Provider: ProviderIterator, Scope: ScopeMachine, Details: anyDetail(),
-			Bridge: true, HostMode: true, Duty: DutyOnce, Is: "whose a socket is", Borders: "-",
+			Bridge: true, HostMode: true, Duty: DutyOnce, Stays: true, Is: "whose a socket is", Borders: "-",
 		},
 		tp("vt_null_tracepoint", fineDetail(), DutyWindows, "null hop of tracepoints", "two programs, right behind netif_rx"),
 		deviceTP("vt_null_queue", anyDetail(), DutyWindows, "null hop of device tracepoints", "two programs, right behind device/egress"),

@@ -95,6 +95,8 @@ func (t *Tracer) fitFiles(targets []*target, files func(*target) int) error {
 	needs := uint64(len(open) + t.cfg.Spare)
 	if t.kernel == nil {
 		needs += uint64(t.ownFiles())
+	} else if t.cycle.away() {
+		needs += uint64(t.awayFiles())
 	}
 	fit := len(targets)
 	for i, target := range targets {
@@ -125,11 +127,26 @@ func (t *Tracer) tooMany(limit Limit, needs, has uint64, targets []*target, fit 
 func (t *Tracer) ownFiles() int {
 	const mapsAndRing = 16
 	n := mapsAndRing + len(t.facts.programs)
-	for _, h := range t.wanted(ScopeBridge, ScopeUplink, ScopeLoopback, ScopeHost, ScopeMachine) {
+	for _, h := range t.rows(ScopeBridge, ScopeUplink, ScopeLoopback, ScopeHost, ScopeMachine) {
 		n += filesOfRow(h)
 	}
 	for _, h := range t.chains.borders(ScopeHost) {
 		n += filesOfRow(h)
+	}
+	return n
+}
+
+// awayFiles are the descriptors that come back with the next window of a budget.
+func (t *Tracer) awayFiles() (n int) {
+	for _, h := range t.rows(ScopeHost, ScopeMachine) {
+		if !h.Stays {
+			n += filesOfRow(h)
+		}
+	}
+	for _, target := range t.targets {
+		if target != nil {
+			n += t.filesOf(target) // less what stays, of which there is none
+		}
 	}
 	return n
 }
@@ -147,7 +164,7 @@ func (t *Tracer) filesOf(target *target) int {
 		}
 	}
 	n := 0
-	for _, h := range t.wanted(ScopePort, ScopeDevice, ScopeTarget) {
+	for _, h := range t.rows(ScopePort, ScopeDevice, ScopeTarget) {
 		if h.Provider == ProviderTCX {
 			n += connected
 		} else {

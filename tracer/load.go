@@ -141,7 +141,7 @@ func load(o object, cfg Config, f facts) (*kernel, error) {
 		return nil, errors.Join(fmt.Errorf("find the maps: %w", err), k.close())
 	}
 	k.rest = coll.Maps // not the collection, which keeps its variables' memory mapped
-	if k.mem, err = newMemory(spec, &k.maps, k.bss, size.shards); err != nil {
+	if k.mem, err = newMemory(spec, &k.maps, k.bss, size.shards, cpus); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
 	k.reasons = sync.OnceValue(func() map[uint32]string { return dropReasons(o.types) })
@@ -200,26 +200,33 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 	if err != nil {
 		return err
 	}
+	var reasons map[uint32]string
+	if cfg.budgeted() {
+		reasons = dropReasons(o.types)
+	}
 	high, low, maskHigh, maskLow := prefixWords(cfg)
 	for name, value := range map[string]any{
-		"cfg_host_netns":      uint32(f.hostNetns),
-		"cfg_shard_mask":      uint32(s.shards - 1),
-		"cfg_shared_shards":   s.shards < cpus,
-		"cfg_path_mask":       uint32(s.paths - 1),
-		"cfg_blocks":          uint32(s.blocks),
-		"cfg_slow_ns":         uint64(cfg.Slow),
-		"cfg_sample":          cfg.Sample,
-		"cfg_end_at_device":   cfg.Detail == DetailDevices,
-		"cfg_qdisc":           f.queue,
-		"cfg_splits":          f.splits,
-		"cfg_gro":             f.napi && cfg.Detail != DetailDevices,
-		"cfg_host_mode":       f.hostMode,
-		"cfg_switchable":      f.switchable,
-		"cfg_cgroup_subsys":   subsys,
-		"cfg_filter_protocol": protocol,
-		"cfg_filter_port":     len(cfg.Ports) > 0,
-		"cfg_filter_peer":     cfg.Peer.IsValid(),
-		"cfg_peer_high":       high, "cfg_peer_low": low,
+		"cfg_host_netns":       uint32(f.hostNetns),
+		"cfg_shard_mask":       uint32(s.shards - 1),
+		"cfg_shared_shards":    s.shards < cpus,
+		"cfg_path_mask":        uint32(s.paths - 1),
+		"cfg_blocks":           uint32(s.blocks),
+		"cfg_slow_ns":          uint64(cfg.Slow),
+		"cfg_sample":           cfg.Sample,
+		"cfg_end_at_device":    cfg.Detail == DetailDevices,
+		"cfg_qdisc":            f.queue,
+		"cfg_host_mode":        f.hostMode,
+		"cfg_splits":           f.splits,
+		"cfg_gro":              f.napi && cfg.Detail != DetailDevices,
+		"cfg_switchable":       f.switchable,
+		"cfg_budget":           cfg.budgeted(),
+		"cfg_reason_netfilter": reasonNumber(reasons, "NETFILTER_DROP"),
+		"cfg_reason_tap":       reasonNumber(reasons, "PACKET_SOCK_ERROR"),
+		"cfg_cgroup_subsys":    subsys,
+		"cfg_filter_protocol":  protocol,
+		"cfg_filter_port":      len(cfg.Ports) > 0,
+		"cfg_filter_peer":      cfg.Peer.IsValid(),
+		"cfg_peer_high":        high, "cfg_peer_low": low,
 		"cfg_peer_mask_high": maskHigh, "cfg_peer_mask_low": maskLow,
 	} {
 		if err := o.spec.Variables[name].Set(value); err != nil {

@@ -30,6 +30,7 @@ type memory struct {
 	groups   []bpf.KernelVtGroup   // written by us
 	switched []uint8               // written by us: CPUs whose device borders tracepoints take
 	open     *uint64               // written by us: since when
+	runs     []bpf.KernelVtRuns    // of programs, by CPU
 	hists    array[bpf.KernelVtHist]
 	paths    array[bpf.KernelVtPath]
 	accounts array[bpf.KernelVtAccount]
@@ -82,7 +83,7 @@ func within[T any](r region, offset uint32, n int) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(&r[offset])), n)
 }
 
-func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, shards int) (*memory, error) {
+func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, shards, cpus int) (*memory, error) {
 	m := &memory{shards: shards}
 	var err error
 	if m.bss, err = mapMemory(bss, int(bss.ValueSize())); err != nil {
@@ -100,6 +101,7 @@ func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, s
 	m.groups = within[bpf.KernelVtGroup](m.bss, at("vt_groups"), bpf.Groups)
 	m.switched = within[uint8](m.bss, at("vt_switched"), bpf.CPUs)
 	m.open = &within[uint64](m.bss, at("vt_open"), 1)[0]
+	m.runs = within[bpf.KernelVtRuns](m.bss, at("vt_runs"), min(cpus, bpf.CPUs))
 	for _, arrayOf := range []struct {
 		from *ebpf.Map
 		to   *array[bpf.KernelVtHist]
@@ -154,9 +156,33 @@ func (m *memory) eachLive(fn func(slot int, targets [2]uint16)) {
 	}
 }
 
-// cut ends a journey that can no longer be followed; false when it ended by itself.
+// cut ends a journey that can no longer be followed; false when it ended by
+// itself. Its slot is free: what follows an end is not for this packet.
 func (m *memory) cut(slot int) bool {
-	const live, ended = uint64(bpf.KernelVtStateVT_STATE_LIVE), uint64(bpf.KernelVtStateVT_STATE_ENDED)
+	const live, free = uint64(bpf.KernelVtStateVT_STATE_LIVE), uint64(bpf.KernelVtStateVT_STATE_FREE)
 	owner := atomic.LoadUint64(&m.owners[slot])
-	return owner&7 == live && atomic.CompareAndSwapUint64(&m.owners[slot], owner, owner&^7|ended)
+	return owner&7 == live && atomic.CompareAndSwapUint64(&m.owners[slot], owner, owner&^7|free)
+}
+
+// drain waits for journeys under way to end, at most so long.
+func (m *memory) drain(most time.Duration) {
+	for until := time.Now().Add(most); time.Now().Before(until) && m.live() > 0; {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// ran is how often programs have run so far, by the type of their hook.
+func (m *memory) ran() (sum [bpf.KernelVtTypeVT_TYPE_MAX]uint64) {
+	for cpu := range m.runs {
+		for i := range sum {
+			sum[i] += atomic.LoadUint64(&m.runs[cpu].Runs[i])
+		}
+	}
+	return sum
+}
+
+// live is how many journeys are under way.
+func (m *memory) live() (n int) {
+	m.eachLive(func(int, [2]uint16) { n++ })
+	return n
 }

@@ -106,6 +106,12 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 	if err := t.findQueues(); err != nil {
 		return err
 	}
+	if err := t.noteTotals(targets); err != nil {
+		return err
+	}
+	if err := t.cycle.join(targets); err != nil {
+		return err
+	}
 	for _, target := range targets {
 		t.tables.setFilters(t.cfg.Ports, target.spec.Ports)
 		if err := target.announce(t.host, t.tables); err != nil {
@@ -122,8 +128,10 @@ func (t *Tracer) attachTargets(targets []*target) error {
 		if target.hostMode {
 			continue // its hooks are the host's
 		}
-		if err := t.attachChains(t.in(target.ns), &target.links, ScopeTarget, target.chains); err != nil {
-			return fmt.Errorf("target %s: %w", target.spec.Name, err)
+		if !t.cfg.budgeted() {
+			if err := t.attachChains(t.in(target.ns), &target.links, ScopeTarget, target.chains); err != nil {
+				return fmt.Errorf("target %s: %w", target.spec.Name, err)
+			}
 		}
 		for _, h := range rows {
 			if err := t.attachTarget(h, target); err != nil {
@@ -168,17 +176,24 @@ func walkSockets(program *ebpf.Program) error {
 // wanted are the rows of the table for these scopes that are attached for good.
 func (t *Tracer) wanted(scopes ...Scope) []HookSpec {
 	var rows []HookSpec
+	for _, h := range t.rows(scopes...) {
+		if !t.cfg.budgeted() || h.Stays {
+			rows = append(rows, h)
+		}
+	}
+	return rows
+}
+
+// rows are those of the table for these scopes that have no windows of their own.
+func (t *Tracer) rows(scopes ...Scope) []HookSpec {
+	var rows []HookSpec
 	for _, h := range Hooks() {
-		if h.Duty == DutyWindows || h.Duty == DutyMinute || h.Duty == DutyOnce || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) {
-			continue
-		}
-		if !h.in(t.facts.bridge, t.facts.hostMode) || !t.facts.has(h.Duty) || !h.by(t.devicesBy) {
-			continue
-		}
-		for _, scope := range scopes {
-			if h.Scope == scope {
-				rows = append(rows, h)
-			}
+		switch {
+		case h.Duty == DutyWindows || h.Duty == DutyMinute || h.Duty == DutyOnce:
+		case !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) || !h.by(t.devicesBy):
+		case !h.in(t.facts.bridge, t.facts.hostMode) || !t.facts.has(h.Duty):
+		case slices.Contains(scopes, h.Scope):
+			rows = append(rows, h)
 		}
 	}
 	return rows
@@ -218,7 +233,7 @@ func (t *Tracer) attachHost(view topology.Namespace) error {
 	uplinks, bridges := t.devicesOf(view)
 	hostWide := !t.hostWide
 	t.hostWide = true
-	if hostWide {
+	if hostWide && !t.cfg.budgeted() {
 		if err := t.attachChains(host, &t.hostLinks, ScopeHost, t.chains); err != nil {
 			return err
 		}
@@ -343,8 +358,11 @@ func (t *Tracer) findQueues() error {
 	}
 	if len(queues) > 0 && !t.hostQueue {
 		t.hostQueue = true
-		t.notes = append(t.notes, fmt.Sprintf(
-			"NFQUEUE %v is bound in the host's namespace: packets that wait there when vethtrace ends are dropped by the kernel, once", queues))
+		note := fmt.Sprintf("NFQUEUE %v is bound in the host's namespace: packets that wait there when vethtrace ends are dropped by the kernel, once", queues)
+		if t.cfg.budgeted() {
+			note += "; with a budget its netfilter hooks are not told apart, as what is attached there cannot go between windows"
+		}
+		t.notes = append(t.notes, note)
 	}
 	return nil
 }

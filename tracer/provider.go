@@ -18,6 +18,8 @@ const mostTCX = 64
 // that may change when targets are added.
 func devicesBy(cfg Config, targets int) (by Provider, switchable bool) {
 	switch {
+	case cfg.budgeted(): // what comes and goes must not take that lock
+		return ProviderTracepoint, false
 	case cfg.Devices != "":
 		return cfg.Devices, false
 	case targets > mostTCX:

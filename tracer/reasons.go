@@ -3,6 +3,7 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -21,6 +22,16 @@ func dropReasons(types *btf.Cache) map[uint32]string {
 		names[number] = strings.TrimPrefix(strings.TrimPrefix(name, "SKB_DROP_REASON_"), "SKB_")
 	}
 	return names
+}
+
+// reasonNumber is the running kernel's number of a reason; what it does not have is no packet's.
+func reasonNumber(reasons map[uint32]string, name string) uint32 {
+	for number, known := range reasons {
+		if known == name {
+			return number
+		}
+	}
+	return math.MaxUint32
 }
 
 func (k *kernel) reason(number uint32) string {

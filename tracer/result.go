@@ -74,8 +74,9 @@ type Target struct {
 	Accounting [2]Accounting // by Direction
 	Skipped    [2][]Skip     // by Direction: packets of the device that started no journey, by reason
 	Drops      []Drop
-	Proxied    *Proxied // set when docker-proxy answered for this target
-	Gone       bool     // the target has ended
+	Totals     *[2]Total // by Direction, with a budget only: without one Accounting has each packet
+	Proxied    *Proxied  // set when docker-proxy answered for this target
+	Gone       bool      // the target has ended
 }
 
 // Interface is one device of the target and how it is connected.
@@ -172,6 +173,13 @@ func (a Accounting) Balance() int64 {
 	return int64(a.Started+a.Cloned) - int64(a.Completed+a.Dropped+a.Merged+a.Evicted+a.Expired+a.Cut+a.InFlight)
 }
 
+// Total is all packets of a target in one direction, whether they were followed or not.
+type Total struct {
+	Packets   uint64
+	Bytes     uint64 // as devices count them, with the link layer's header; estimated ones without
+	Estimated bool   // from the share of time in which hooks were attached: no device counts for this target alone
+}
+
 // Skip counts packets of the target's devices that no journey was started for.
 type Skip struct {
 	Reason string // not-ip, filtered, not-attached
@@ -226,8 +234,46 @@ type Stamp struct {
 type Observer struct {
 	StampNs         map[string]float64 // median of the null hop, by hook type: tcx, netfilter, tracepoint, device (by tracepoint)
 	Stamps          uint64             // stamps taken
-	CPUShare        float64            // of one CPU, 0 to 1: stamps per second times their cost
+	CPUShare        float64            // of one CPU, 0 to 1: stamps per second times their cost; with a budget, of all runs of programs
+	Observed        time.Duration      // for how long journeys could start; less than the duration with a budget
+	Budget          *Budget            // nil without one
+	SelfCheck       *SelfCheck         // nil unless it was asked for
 	RecursionMisses uint64
 	RingLost        uint64 // journeys that could not be recorded
 	Unpathed        uint64 // completed journeys whose path had no room in the table: counted, not in a histogram
 }
+
+// Budget is what tracing may cost, and how it keeps to that. What it uses is
+// Observer.CPUShare.
+type Budget struct {
+	MaxShare float64     // of one CPU, 0 to 1
+	State    BudgetState // at the moment of the snapshot
+	Windows  uint64      // begun: times that the hooks were attached
+}
+
+// BudgetState is what the hooks of a budget are doing.
+type BudgetState string
+
+// The states.
+const (
+	BudgetAttached BudgetState = "attached" // a window is open
+	BudgetDetached BudgetState = "detached" // the budget is being saved up for the next one
+	BudgetOver     BudgetState = "over"     // what stays attached (NFQUEUE, drops) alone costs more: there are no windows
+	BudgetEnded    BudgetState = "ended"    // the run is over
+)
+
+// SelfCheck is what tracing was measured to add, with and without in turns under
+// the user's own traffic. Figures are ratios with over without.
+type SelfCheck struct {
+	Pairs      int     // windows with tracing, each between two without
+	WindowS    float64 // length of a window, in seconds
+	CPU        Ratio   // processor time of the machine per packet
+	Rate       Ratio   // packets per second
+	CPUNs      float64 // processor time per packet without tracing, in ns
+	AddedNs    float64 // what tracing added to it, in ns
+	Same       Ratio   // CPU of windows without against their neighbours without: what the load does by itself
+	Unreliable string  // why the figures are none, in words; "" when they hold
+}
+
+// Ratio is a ratio with its 95% interval.
+type Ratio struct{ Value, Low, High float64 }

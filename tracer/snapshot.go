@@ -45,8 +45,18 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	inFlight := t.inFlight()
 	null := t.nulls()
 	paths := t.seen.byTarget()
+	var devices map[string][2]Total
+	if t.cfg.budgeted() {
+		if devices, err = readDevices(t.host); err != nil {
+			return Snapshot{}, err
+		}
+	}
 	for _, target := range t.all() {
-		s.Targets = append(s.Targets, t.targetResult(target, paths[target], null, drops[target], inFlight[target.number]))
+		result := t.targetResult(target, paths[target], null, drops[target], inFlight[target.number])
+		if result.Totals, err = t.totals(target, &result, devices); err != nil {
+			return Snapshot{}, err
+		}
+		s.Targets = append(s.Targets, result)
 	}
 	for _, record := range t.seen.records {
 		s.Journeys = append(s.Journeys, t.journey(record)...)
@@ -322,6 +332,10 @@ func (t *Tracer) observer(s Snapshot, null nullLines) Observer {
 		for _, hook := range state.hooks {
 			cost += float64(count) * null.of(hook).MeanNs
 		}
+	}
+	o.Observed = s.Duration
+	if t.cycle != nil {
+		cost = t.cycle.describe(&o)
 	}
 	if s.Duration > 0 {
 		o.CPUShare = cost / float64(s.Duration)

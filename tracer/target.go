@@ -23,7 +23,10 @@ type target struct {
 	base       [2]counts // what its number had counted for others before, by direction
 	cut        [2]uint64 // journeys that its end cut, by direction
 
+	before [2]Total // budget mode: what its devices had counted before
+
 	gone    bool
+	totals  *[2]Total // once it is gone, as below
 	account [2]counts // once it is gone
 	drops   []Drop
 }

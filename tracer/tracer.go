@@ -25,6 +25,7 @@ type Tracer struct {
 	ring    *ringbuf.Reader
 	facts   facts
 	start   time.Time
+	ended   time.Time     // when no journey started any more; zero: tracing
 	clock   time.Duration // CLOCK_MONOTONIC at start
 
 	mu        sync.Mutex // guards all below
@@ -41,7 +42,8 @@ type Tracer struct {
 	foreign   *neighbours
 	seen      *collection
 	windows   *windows
-	hostQueue bool // an NFQUEUE is bound in the host's namespace
+	cycle     *cycle // nil without a budget
+	hostQueue bool   // an NFQUEUE is bound in the host's namespace
 	notes     []string
 	closed    bool
 	final     bool
@@ -99,6 +101,9 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	t.windows = newWindows(t)
 	t.later = newSchedule()
 	t.later.told = t.progress(len(targets))
+	if t.cfg.budgeted() {
+		t.cycle = newCycle(t)
+	}
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}
@@ -106,6 +111,11 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 		return err
 	}
 	t.later = nil
+	if t.cycle != nil {
+		if _, err := t.cycle.attach(); err != nil {
+			return err
+		}
+	}
 	// the zero line is there before the first packet, and right behind what it stands for
 	if err := errors.Join(t.windows.attach(), t.windows.tcx.look(false, time.Now())); err != nil {
 		return err
@@ -169,7 +179,12 @@ func (t *Tracer) begin(ctx context.Context) {
 	t.kernel.mem.setOpen(t.clock)
 	t.done.Go(t.readRecords)
 	t.done.Go(func() { t.collectRounds(ctx) })
-	t.done.Go(func() { t.windows.run(ctx) })
+	if t.cycle != nil {
+		t.cycle.begin(t.start)
+		t.done.Go(func() { t.cycle.run(ctx) })
+	} else {
+		t.done.Go(func() { t.windows.run(ctx) })
+	}
 	t.done.Go(func() { t.watchHost(ctx) })
 }
 
@@ -240,23 +255,28 @@ func (t *Tracer) Remove(idOrName string) error {
 
 func (t *Tracer) remove(target *target) error {
 	target.withdraw(t.tables)
-	err := errors.Join(t.windows.leave(target), target.links.close(), t.writeGroups())
+	err := errors.Join(t.windows.leave(target), t.cycle.leave(target), target.links.close(), t.writeGroups())
+	t.cutLive(target)
+	t.keep(target)
+	target.gone = true
+	t.removed = append(t.removed, target)
+	return errors.Join(err, target.ns.Close())
+}
+
+// cutLive cuts the journeys under way of a target that goes, or all of them; t.mu is held.
+func (t *Tracer) cutLive(going *target) {
 	t.kernel.mem.eachLive(func(slot int, numbers [2]uint16) {
-		mine := int(numbers[0]) == target.number+1 || int(numbers[1]) == target.number+1
+		mine := going == nil || int(numbers[0]) == going.number+1 || int(numbers[1]) == going.number+1
 		if !mine || !t.kernel.mem.cut(slot) {
 			return
 		}
 		for direction, number := range numbers {
 			// a journey between two targets is cut for both
-			if of := t.byNumber(int(number)-1, target); of != nil {
+			if of := t.byNumber(int(number)-1, going); of != nil {
 				of.cut[direction]++
 			}
 		}
 	})
-	t.keep(target)
-	target.gone = true
-	t.removed = append(t.removed, target)
-	return errors.Join(err, target.ns.Close())
 }
 
 // byNumber is the target with that number; going has left the list already.
@@ -264,7 +284,7 @@ func (t *Tracer) byNumber(number int, going *target) *target {
 	switch {
 	case number < 0 || number >= len(t.targets):
 		return nil
-	case number == going.number:
+	case going != nil && number == going.number:
 		return going
 	}
 	return t.targets[number]
@@ -277,6 +297,7 @@ func (t *Tracer) keep(target *target) {
 	if drops, err := t.drops(); err == nil {
 		target.drops = drops[target]
 	}
+	target.totals = t.lastTotals(target)
 	t.seen.retire(target, t)
 	t.forgetDrops(target.number)
 	t.targets[target.number] = nil
@@ -310,17 +331,19 @@ func (t *Tracer) Stop() error {
 		return nil
 	}
 	t.closed = true
+	t.ended = time.Now()
 	t.mu.Unlock()
 	if t.stop != nil {
 		t.stop()
 	}
 	var errs []error
 	if t.kernel != nil && t.kernel.mem != nil {
+		t.cycle.stop()
 		t.kernel.mem.setOpen(0)
-		t.drain()
+		t.kernel.mem.drain(drainTime)
 	}
 	if t.windows != nil {
-		errs = append(errs, t.windows.close())
+		errs = append(errs, t.windows.close(), t.cycle.close())
 	}
 	for _, target := range t.targets {
 		if target != nil {
@@ -336,17 +359,6 @@ func (t *Tracer) Stop() error {
 	t.final = true
 	t.mu.Unlock()
 	return errors.Join(errs...)
-}
-
-// drain waits for journeys under way to end.
-func (t *Tracer) drain() {
-	for until := time.Now().Add(drainTime); time.Now().Before(until); time.Sleep(time.Millisecond) {
-		live := 0
-		t.kernel.mem.eachLive(func(int, [2]uint16) { live++ })
-		if live == 0 {
-			return
-		}
-	}
 }
 
 // Close ends tracing and frees everything. Take the last Snapshot after Stop and before Close.

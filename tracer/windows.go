@@ -3,6 +3,7 @@ package tracer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -88,15 +89,25 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // busy tells whether the machine has received so many packets since the last
 // look that windows are worth their while. Where it cannot be told, it has.
 func (w *windows) busy() bool {
-	raw, err := os.ReadFile(softnetStat)
+	received, err := ReceivedPackets()
 	if err != nil {
 		return true
 	}
-	received, now := receivedPackets(raw), time.Now()
+	now := time.Now()
 	gained, since := received-w.before, now.Sub(w.looked).Seconds()
 	first := w.looked.IsZero()
 	w.before, w.looked = received, now
 	return !first && float64(gained) > busyPackets*since
+}
+
+// ReceivedPackets is how many packets the machine has received since it
+// started, in all namespaces. The kernel counts modulo 2^32 per CPU.
+func ReceivedPackets() (uint64, error) {
+	raw, err := os.ReadFile(softnetStat)
+	if err != nil {
+		return 0, fmt.Errorf("read what the machine has received: %w", err)
+	}
+	return receivedPackets(raw), nil
 }
 
 // softnetStat counts what each CPU has received, for all namespaces (Linux net/core/net-procfs.c).
@@ -146,7 +157,7 @@ func (w *windows) attach() error {
 				errs = append(errs, t.in(t.host).tracepoint(&w.machine, h))
 			}
 		case ScopeHost:
-			if host {
+			if host && (!t.cfg.budgeted() || !t.hostQueue) { // see cycle.attachNamespace
 				errs = append(errs, t.in(t.host).netfilter(&w.host, h, priorityOf(h)))
 			}
 		case ScopeTarget:

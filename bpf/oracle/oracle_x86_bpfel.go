@@ -124,6 +124,12 @@ type OracleVtProxy struct {
 	Waiting uint64
 }
 
+type OracleVtRuns struct {
+	_    structs.HostLayout
+	Runs [4]uint64
+	Pad  [4]uint64
+}
+
 type OracleVtSlot struct {
 	_        structs.HostLayout
 	Ident    uint64
@@ -242,6 +248,7 @@ const (
 	OracleProgVtUplinkEgress    = "vt_uplink_egress"
 	OracleProgVtUplinkIngress   = "vt_uplink_ingress"
 	OracleVarCfgBlocks          = "cfg_blocks"
+	OracleVarCfgBudget          = "cfg_budget"
 	OracleVarCfgCgroupSubsys    = "cfg_cgroup_subsys"
 	OracleVarCfgEndAtDevice     = "cfg_end_at_device"
 	OracleVarCfgFilterPeer      = "cfg_filter_peer"
@@ -256,6 +263,8 @@ const (
 	OracleVarCfgPeerMaskHigh    = "cfg_peer_mask_high"
 	OracleVarCfgPeerMaskLow     = "cfg_peer_mask_low"
 	OracleVarCfgQdisc           = "cfg_qdisc"
+	OracleVarCfgReasonNetfilter = "cfg_reason_netfilter"
+	OracleVarCfgReasonTap       = "cfg_reason_tap"
 	OracleVarCfgSample          = "cfg_sample"
 	OracleVarCfgSetMask         = "cfg_set_mask"
 	OracleVarCfgShardMask       = "cfg_shard_mask"
@@ -285,6 +294,7 @@ const (
 	OracleVarVtPorts            = "vt_ports"
 	OracleVarVtProxies          = "vt_proxies"
 	OracleVarVtRefusals         = "vt_refusals"
+	OracleVarVtRuns             = "vt_runs"
 	OracleVarVtSlots            = "vt_slots"
 	OracleVarVtSockets          = "vt_sockets"
 	OracleVarVtSwitched         = "vt_switched"
@@ -398,53 +408,57 @@ type OracleMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OracleVariableSpecs struct {
-	CfgBlocks         *ebpf.VariableSpec `ebpf:"cfg_blocks"`
-	CfgCgroupSubsys   *ebpf.VariableSpec `ebpf:"cfg_cgroup_subsys"`
-	CfgEndAtDevice    *ebpf.VariableSpec `ebpf:"cfg_end_at_device"`
-	CfgFilterPeer     *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
-	CfgFilterPort     *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
-	CfgFilterProtocol *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
-	CfgGro            *ebpf.VariableSpec `ebpf:"cfg_gro"`
-	CfgHostMode       *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
-	CfgHostNetns      *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
-	CfgPathMask       *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
-	CfgPeerHigh       *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
-	CfgPeerLow        *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
-	CfgPeerMaskHigh   *ebpf.VariableSpec `ebpf:"cfg_peer_mask_high"`
-	CfgPeerMaskLow    *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
-	CfgQdisc          *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
-	CfgSample         *ebpf.VariableSpec `ebpf:"cfg_sample"`
-	CfgSetMask        *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
-	CfgShardMask      *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
-	CfgSharedShards   *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
-	CfgSlowNs         *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
-	CfgSplits         *ebpf.VariableSpec `ebpf:"cfg_splits"`
-	CfgSwitchable     *ebpf.VariableSpec `ebpf:"cfg_switchable"`
-	OracleBegan       *ebpf.VariableSpec `ebpf:"oracle_began"`
-	OracleBlind       *ebpf.VariableSpec `ebpf:"oracle_blind"`
-	OracleEnds        *ebpf.VariableSpec `ebpf:"oracle_ends"`
-	OracleMatched     *ebpf.VariableSpec `ebpf:"oracle_matched"`
-	OracleNumber      *ebpf.VariableSpec `ebpf:"oracle_number"`
-	OracleWrong       *ebpf.VariableSpec `ebpf:"oracle_wrong"`
-	VtAddresses       *ebpf.VariableSpec `ebpf:"vt_addresses"`
-	VtAnyRefused      *ebpf.VariableSpec `ebpf:"vt_any_refused"`
-	VtBase            *ebpf.VariableSpec `ebpf:"vt_base"`
-	VtDevices         *ebpf.VariableSpec `ebpf:"vt_devices"`
-	VtEmitTypes       *ebpf.VariableSpec `ebpf:"vt_emit_types"`
-	VtFilterPorts     *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
-	VtFlows           *ebpf.VariableSpec `ebpf:"vt_flows"`
-	VtFragments       *ebpf.VariableSpec `ebpf:"vt_fragments"`
-	VtGroups          *ebpf.VariableSpec `ebpf:"vt_groups"`
-	VtNextBlock       *ebpf.VariableSpec `ebpf:"vt_next_block"`
-	VtOpen            *ebpf.VariableSpec `ebpf:"vt_open"`
-	VtOwners          *ebpf.VariableSpec `ebpf:"vt_owners"`
-	VtPortIndex       *ebpf.VariableSpec `ebpf:"vt_port_index"`
-	VtPorts           *ebpf.VariableSpec `ebpf:"vt_ports"`
-	VtProxies         *ebpf.VariableSpec `ebpf:"vt_proxies"`
-	VtRefusals        *ebpf.VariableSpec `ebpf:"vt_refusals"`
-	VtSlots           *ebpf.VariableSpec `ebpf:"vt_slots"`
-	VtSockets         *ebpf.VariableSpec `ebpf:"vt_sockets"`
-	VtSwitched        *ebpf.VariableSpec `ebpf:"vt_switched"`
+	CfgBlocks          *ebpf.VariableSpec `ebpf:"cfg_blocks"`
+	CfgBudget          *ebpf.VariableSpec `ebpf:"cfg_budget"`
+	CfgCgroupSubsys    *ebpf.VariableSpec `ebpf:"cfg_cgroup_subsys"`
+	CfgEndAtDevice     *ebpf.VariableSpec `ebpf:"cfg_end_at_device"`
+	CfgFilterPeer      *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
+	CfgFilterPort      *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
+	CfgFilterProtocol  *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
+	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
+	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
+	CfgPathMask        *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
+	CfgPeerHigh        *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
+	CfgPeerLow         *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
+	CfgPeerMaskHigh    *ebpf.VariableSpec `ebpf:"cfg_peer_mask_high"`
+	CfgPeerMaskLow     *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
+	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
+	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
+	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
+	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
+	CfgSetMask         *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
+	CfgShardMask       *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
+	CfgSharedShards    *ebpf.VariableSpec `ebpf:"cfg_shared_shards"`
+	CfgSlowNs          *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
+	CfgSplits          *ebpf.VariableSpec `ebpf:"cfg_splits"`
+	CfgSwitchable      *ebpf.VariableSpec `ebpf:"cfg_switchable"`
+	OracleBegan        *ebpf.VariableSpec `ebpf:"oracle_began"`
+	OracleBlind        *ebpf.VariableSpec `ebpf:"oracle_blind"`
+	OracleEnds         *ebpf.VariableSpec `ebpf:"oracle_ends"`
+	OracleMatched      *ebpf.VariableSpec `ebpf:"oracle_matched"`
+	OracleNumber       *ebpf.VariableSpec `ebpf:"oracle_number"`
+	OracleWrong        *ebpf.VariableSpec `ebpf:"oracle_wrong"`
+	VtAddresses        *ebpf.VariableSpec `ebpf:"vt_addresses"`
+	VtAnyRefused       *ebpf.VariableSpec `ebpf:"vt_any_refused"`
+	VtBase             *ebpf.VariableSpec `ebpf:"vt_base"`
+	VtDevices          *ebpf.VariableSpec `ebpf:"vt_devices"`
+	VtEmitTypes        *ebpf.VariableSpec `ebpf:"vt_emit_types"`
+	VtFilterPorts      *ebpf.VariableSpec `ebpf:"vt_filter_ports"`
+	VtFlows            *ebpf.VariableSpec `ebpf:"vt_flows"`
+	VtFragments        *ebpf.VariableSpec `ebpf:"vt_fragments"`
+	VtGroups           *ebpf.VariableSpec `ebpf:"vt_groups"`
+	VtNextBlock        *ebpf.VariableSpec `ebpf:"vt_next_block"`
+	VtOpen             *ebpf.VariableSpec `ebpf:"vt_open"`
+	VtOwners           *ebpf.VariableSpec `ebpf:"vt_owners"`
+	VtPortIndex        *ebpf.VariableSpec `ebpf:"vt_port_index"`
+	VtPorts            *ebpf.VariableSpec `ebpf:"vt_ports"`
+	VtProxies          *ebpf.VariableSpec `ebpf:"vt_proxies"`
+	VtRefusals         *ebpf.VariableSpec `ebpf:"vt_refusals"`
+	VtRuns             *ebpf.VariableSpec `ebpf:"vt_runs"`
+	VtSlots            *ebpf.VariableSpec `ebpf:"vt_slots"`
+	VtSockets          *ebpf.VariableSpec `ebpf:"vt_sockets"`
+	VtSwitched         *ebpf.VariableSpec `ebpf:"vt_switched"`
 }
 
 // OracleObjects contains all objects after they have been loaded into the kernel.
@@ -496,53 +510,57 @@ func (m *OracleMaps) Close() error {
 //
 // It can be passed to LoadOracleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OracleVariables struct {
-	CfgBlocks         *ebpf.Variable `ebpf:"cfg_blocks"`
-	CfgCgroupSubsys   *ebpf.Variable `ebpf:"cfg_cgroup_subsys"`
-	CfgEndAtDevice    *ebpf.Variable `ebpf:"cfg_end_at_device"`
-	CfgFilterPeer     *ebpf.Variable `ebpf:"cfg_filter_peer"`
-	CfgFilterPort     *ebpf.Variable `ebpf:"cfg_filter_port"`
-	CfgFilterProtocol *ebpf.Variable `ebpf:"cfg_filter_protocol"`
-	CfgGro            *ebpf.Variable `ebpf:"cfg_gro"`
-	CfgHostMode       *ebpf.Variable `ebpf:"cfg_host_mode"`
-	CfgHostNetns      *ebpf.Variable `ebpf:"cfg_host_netns"`
-	CfgPathMask       *ebpf.Variable `ebpf:"cfg_path_mask"`
-	CfgPeerHigh       *ebpf.Variable `ebpf:"cfg_peer_high"`
-	CfgPeerLow        *ebpf.Variable `ebpf:"cfg_peer_low"`
-	CfgPeerMaskHigh   *ebpf.Variable `ebpf:"cfg_peer_mask_high"`
-	CfgPeerMaskLow    *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
-	CfgQdisc          *ebpf.Variable `ebpf:"cfg_qdisc"`
-	CfgSample         *ebpf.Variable `ebpf:"cfg_sample"`
-	CfgSetMask        *ebpf.Variable `ebpf:"cfg_set_mask"`
-	CfgShardMask      *ebpf.Variable `ebpf:"cfg_shard_mask"`
-	CfgSharedShards   *ebpf.Variable `ebpf:"cfg_shared_shards"`
-	CfgSlowNs         *ebpf.Variable `ebpf:"cfg_slow_ns"`
-	CfgSplits         *ebpf.Variable `ebpf:"cfg_splits"`
-	CfgSwitchable     *ebpf.Variable `ebpf:"cfg_switchable"`
-	OracleBegan       *ebpf.Variable `ebpf:"oracle_began"`
-	OracleBlind       *ebpf.Variable `ebpf:"oracle_blind"`
-	OracleEnds        *ebpf.Variable `ebpf:"oracle_ends"`
-	OracleMatched     *ebpf.Variable `ebpf:"oracle_matched"`
-	OracleNumber      *ebpf.Variable `ebpf:"oracle_number"`
-	OracleWrong       *ebpf.Variable `ebpf:"oracle_wrong"`
-	VtAddresses       *ebpf.Variable `ebpf:"vt_addresses"`
-	VtAnyRefused      *ebpf.Variable `ebpf:"vt_any_refused"`
-	VtBase            *ebpf.Variable `ebpf:"vt_base"`
-	VtDevices         *ebpf.Variable `ebpf:"vt_devices"`
-	VtEmitTypes       *ebpf.Variable `ebpf:"vt_emit_types"`
-	VtFilterPorts     *ebpf.Variable `ebpf:"vt_filter_ports"`
-	VtFlows           *ebpf.Variable `ebpf:"vt_flows"`
-	VtFragments       *ebpf.Variable `ebpf:"vt_fragments"`
-	VtGroups          *ebpf.Variable `ebpf:"vt_groups"`
-	VtNextBlock       *ebpf.Variable `ebpf:"vt_next_block"`
-	VtOpen            *ebpf.Variable `ebpf:"vt_open"`
-	VtOwners          *ebpf.Variable `ebpf:"vt_owners"`
-	VtPortIndex       *ebpf.Variable `ebpf:"vt_port_index"`
-	VtPorts           *ebpf.Variable `ebpf:"vt_ports"`
-	VtProxies         *ebpf.Variable `ebpf:"vt_proxies"`
-	VtRefusals        *ebpf.Variable `ebpf:"vt_refusals"`
-	VtSlots           *ebpf.Variable `ebpf:"vt_slots"`
-	VtSockets         *ebpf.Variable `ebpf:"vt_sockets"`
-	VtSwitched        *ebpf.Variable `ebpf:"vt_switched"`
+	CfgBlocks          *ebpf.Variable `ebpf:"cfg_blocks"`
+	CfgBudget          *ebpf.Variable `ebpf:"cfg_budget"`
+	CfgCgroupSubsys    *ebpf.Variable `ebpf:"cfg_cgroup_subsys"`
+	CfgEndAtDevice     *ebpf.Variable `ebpf:"cfg_end_at_device"`
+	CfgFilterPeer      *ebpf.Variable `ebpf:"cfg_filter_peer"`
+	CfgFilterPort      *ebpf.Variable `ebpf:"cfg_filter_port"`
+	CfgFilterProtocol  *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
+	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
+	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
+	CfgPathMask        *ebpf.Variable `ebpf:"cfg_path_mask"`
+	CfgPeerHigh        *ebpf.Variable `ebpf:"cfg_peer_high"`
+	CfgPeerLow         *ebpf.Variable `ebpf:"cfg_peer_low"`
+	CfgPeerMaskHigh    *ebpf.Variable `ebpf:"cfg_peer_mask_high"`
+	CfgPeerMaskLow     *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
+	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
+	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
+	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
+	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`
+	CfgSetMask         *ebpf.Variable `ebpf:"cfg_set_mask"`
+	CfgShardMask       *ebpf.Variable `ebpf:"cfg_shard_mask"`
+	CfgSharedShards    *ebpf.Variable `ebpf:"cfg_shared_shards"`
+	CfgSlowNs          *ebpf.Variable `ebpf:"cfg_slow_ns"`
+	CfgSplits          *ebpf.Variable `ebpf:"cfg_splits"`
+	CfgSwitchable      *ebpf.Variable `ebpf:"cfg_switchable"`
+	OracleBegan        *ebpf.Variable `ebpf:"oracle_began"`
+	OracleBlind        *ebpf.Variable `ebpf:"oracle_blind"`
+	OracleEnds         *ebpf.Variable `ebpf:"oracle_ends"`
+	OracleMatched      *ebpf.Variable `ebpf:"oracle_matched"`
+	OracleNumber       *ebpf.Variable `ebpf:"oracle_number"`
+	OracleWrong        *ebpf.Variable `ebpf:"oracle_wrong"`
+	VtAddresses        *ebpf.Variable `ebpf:"vt_addresses"`
+	VtAnyRefused       *ebpf.Variable `ebpf:"vt_any_refused"`
+	VtBase             *ebpf.Variable `ebpf:"vt_base"`
+	VtDevices          *ebpf.Variable `ebpf:"vt_devices"`
+	VtEmitTypes        *ebpf.Variable `ebpf:"vt_emit_types"`
+	VtFilterPorts      *ebpf.Variable `ebpf:"vt_filter_ports"`
+	VtFlows            *ebpf.Variable `ebpf:"vt_flows"`
+	VtFragments        *ebpf.Variable `ebpf:"vt_fragments"`
+	VtGroups           *ebpf.Variable `ebpf:"vt_groups"`
+	VtNextBlock        *ebpf.Variable `ebpf:"vt_next_block"`
+	VtOpen             *ebpf.Variable `ebpf:"vt_open"`
+	VtOwners           *ebpf.Variable `ebpf:"vt_owners"`
+	VtPortIndex        *ebpf.Variable `ebpf:"vt_port_index"`
+	VtPorts            *ebpf.Variable `ebpf:"vt_ports"`
+	VtProxies          *ebpf.Variable `ebpf:"vt_proxies"`
+	VtRefusals         *ebpf.Variable `ebpf:"vt_refusals"`
+	VtRuns             *ebpf.Variable `ebpf:"vt_runs"`
+	VtSlots            *ebpf.Variable `ebpf:"vt_slots"`
+	VtSockets          *ebpf.Variable `ebpf:"vt_sockets"`
+	VtSwitched         *ebpf.Variable `ebpf:"vt_switched"`
 }
 
 // OraclePrograms contains all programs after they have been loaded into the kernel.

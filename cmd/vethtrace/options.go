@@ -41,7 +41,9 @@ type viewOptions struct {
 	raw      bool
 	logLevel string
 	noColor  bool
+	budget   string
 
+	maxOverhead   float64 // of budget: a share of one CPU
 	intervalGiven bool
 	sampleOne     uint32 // of so many
 	level         slog.Level
@@ -56,11 +58,13 @@ func (o *viewOptions) register(cmd *cobra.Command, duration time.Duration) {
 	f.StringVarP(&o.output, "output", "o", outputText, "`FORMAT`: text, json (one document at the end) or ndjson (one per interval)")
 	f.DurationVar(&o.slow, "slow", 0, "show each packet's journey of this `TIME` or longer, stamp by stamp, for example 1ms")
 	f.StringVar(&o.sample, "sample", "", "show one journey in N, stamp by stamp: `1/N`")
+	f.StringVar(&o.budget, "max-overhead", "", "most that tracing may cost, in percent of one CPU: `1%`; the hooks are attached for a part of the time then")
 	f.BoolVar(&o.raw, "raw", false, "figures as measured, what measuring costs not subtracted")
 	f.StringVar(&o.logLevel, "log-level", "info", "`LEVEL` of messages on stderr: debug, info, warn or error")
 	f.BoolVar(&o.noColor, "no-color", false, "no colors (also: NO_COLOR=1)")
 	complete(cmd, "detail", "devices", "hooks", "tables")
 	complete(cmd, "output", outputText, outputJSON, outputNDJSON)
+	complete(cmd, "max-overhead", "1%", "0.5%", "2%", "5%")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
 }
 
@@ -101,8 +105,30 @@ func (o *viewOptions) check(cmd *cobra.Command) error {
 		return usagef("--log-level %q: want debug, info, warn or error", o.logLevel)
 	}
 	var err error
-	o.sampleOne, err = parseSample(o.sample)
+	if o.sampleOne, err = parseSample(o.sample); err != nil {
+		return err
+	}
+	o.maxOverhead, err = parseBudget(o.budget)
 	return err
+}
+
+// The bounds of a budget: below, attaching and detaching alone would use it up.
+const (
+	leastBudget = 0.0005
+	mostBudget  = 1
+)
+
+// parseBudget reads 1% as 0.01; "" is 0, no budget.
+func parseBudget(s string) (float64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	text, ok := strings.CutSuffix(s, "%")
+	percent, err := strconv.ParseFloat(text, 64)
+	if !ok || err != nil || !(percent/100 >= leastBudget && percent/100 <= mostBudget) {
+		return 0, usagef("--max-overhead %q: want a share of one CPU from %g%% to %d%%, for example 1%%", s, leastBudget*100, mostBudget*100)
+	}
+	return percent / 100, nil
 }
 
 // parseSample reads 1/N; "" is 0, no samples.
@@ -122,7 +148,7 @@ func parseSample(s string) (uint32, error) {
 func (o *viewOptions) config(log *slog.Logger) tracer.Config {
 	return tracer.Config{
 		Version: versionText(), Detail: tracer.Detail(o.detail), Interval: o.interval,
-		Slow: o.slow, Sample: o.sampleOne, Log: log,
+		Slow: o.slow, Sample: o.sampleOne, MaxOverhead: o.maxOverhead, Log: log,
 	}
 }
 
@@ -139,6 +165,7 @@ type targetOptions struct {
 	proto      string
 	dockerHost string
 	memoryText string
+	selfCheck  bool
 }
 
 func (o *targetOptions) register(cmd *cobra.Command) {
@@ -153,6 +180,7 @@ func (o *targetOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.peer, "peer", "", "only packets from or to these `ADDRESSES`, for example 10.0.0.0/8")
 	f.StringVar(&o.proto, "proto", "", "only this `PROTOCOL`: tcp, udp, icmp or a number")
 	f.StringVar(&o.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
+	f.BoolVar(&o.selfCheck, "self-check", false, "attach and detach in turns under the traffic that there is, and print what tracing adds to it; a minute, or --duration")
 	mustRegister(cmd, "container", o.completeContainers)
 	mustRegister(cmd, "netns", completeNetns)
 	complete(cmd, "proto", "tcp", "udp", "icmp")

@@ -16,6 +16,9 @@ import (
 
 // trace is the root command: find the targets, and trace them.
 func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, command []string) error {
+	if o.selfCheck && (o.all || len(command) > 0) {
+		return usagef("--self-check measures the traffic of targets that are named: leave out --all and the command")
+	}
 	run := newSession(s, view, command)
 	cfg := view.config(run.log)
 	if err := o.fill(&cfg); err != nil {
@@ -40,7 +43,12 @@ func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, 
 	if err != nil {
 		return explainRights(explainLimit(err))
 	}
-	err = run.trace(ctx, cfg, specs, found)
+	if o.selfCheck {
+		cfg.Follow = false // the targets are the same in each window
+		err = run.check(ctx, cfg, specs)
+	} else {
+		err = run.trace(ctx, cfg, specs, found)
+	}
 	return explainRights(explainWay(explainLimit(errors.Join(err, closeSpecs(specs)))))
 }
 

@@ -99,7 +99,10 @@ func sure[From, To any](convert func(From) To) func(From) (To, error) {
 func decode(d document) (s tracer.Snapshot, err error) {
 	s = tracer.Snapshot{
 		Version: d.Version, Kernel: d.Kernel, Detail: tracer.Detail(d.Detail),
-		Observer: tracer.Observer(d.Observer), Environment: d.Environment,
+		Environment: d.Environment,
+	}
+	if s.Observer, err = decodeObserver(d.Observer); err != nil {
+		return s, err
 	}
 	switch s.Detail {
 	case tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables:
@@ -149,6 +152,9 @@ func decodeTarget(d target) (t tracer.Target, err error) {
 		if err := step(); err != nil {
 			return t, err
 		}
+	}
+	if d.Totals != nil {
+		t.Totals = &[2]tracer.Total{tracer.Total(d.Totals.Ingress), tracer.Total(d.Totals.Egress)}
 	}
 	if d.Proxied != nil {
 		t.Proxied = &tracer.Proxied{PID: d.Proxied.PID}

@@ -39,6 +39,7 @@ type target struct {
 	Accounting directed[accounting] `json:"accounting"`
 	Skipped    directed[[]skip]     `json:"skipped"`
 	Drops      []drop               `json:"drops"`
+	Totals     *directed[total]     `json:"totals"`
 	Proxied    *proxied             `json:"proxied"`
 }
 
@@ -141,6 +142,12 @@ type accounting struct {
 	InFlight  uint64 `json:"in_flight"`
 }
 
+type total struct {
+	Packets   uint64 `json:"packets"`
+	Bytes     uint64 `json:"bytes"`
+	Estimated bool   `json:"estimated"`
+}
+
 type skip struct {
 	Reason string `json:"reason"`
 	Count  uint64 `json:"count"`
@@ -185,4 +192,30 @@ type observer struct {
 	RecursionMisses uint64             `json:"recursion_misses"`
 	RingLost        uint64             `json:"ring_lost"`
 	Unpathed        uint64             `json:"unpathed"`
+	ObservedS       float64            `json:"observed_s"`
+	Budget          *budget            `json:"budget"`
+	SelfCheck       *selfCheck         `json:"self_check"`
+}
+
+type budget struct {
+	MaxShare float64 `json:"max_share"`
+	State    string  `json:"state"`
+	Windows  uint64  `json:"windows"`
+}
+
+type selfCheck struct {
+	Pairs      int     `json:"pairs"`
+	WindowS    float64 `json:"window_s"`
+	CPU        *ratio  `json:"cpu"`
+	Rate       *ratio  `json:"rate"`
+	CPUNs      float64 `json:"cpu_ns"`
+	AddedNs    float64 `json:"added_ns"`
+	Same       *ratio  `json:"same"`
+	Unreliable string  `json:"unreliable"`
+}
+
+type ratio struct {
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
 }

@@ -93,6 +93,9 @@ func encodeTarget(t tracer.Target) target {
 			return drop{Direction: d.Direction.String(), Hop: d.Hop, Reason: d.Reason, Count: d.Count}
 		}),
 	}
+	if t.Totals != nil {
+		d.Totals = &directed[total]{total(t.Totals[tracer.Ingress]), total(t.Totals[tracer.Egress])}
+	}
 	if t.Proxied != nil {
 		d.Proxied = &proxied{PID: t.Proxied.PID, Proxy: encodeLatency(t.Proxied.Proxy)}
 	}
@@ -166,9 +169,29 @@ func encodeJourney(j tracer.Journey) journey {
 }
 
 func encodeObserver(o tracer.Observer) observer {
-	d := observer(o)
+	d := observer{
+		StampNs: o.StampNs, Stamps: o.Stamps, CPUShare: o.CPUShare, RecursionMisses: o.RecursionMisses,
+		RingLost: o.RingLost, Unpathed: o.Unpathed, ObservedS: o.Observed.Seconds(),
+	}
 	if d.StampNs == nil {
 		d.StampNs = map[string]float64{}
 	}
+	if o.Budget != nil {
+		d.Budget = &budget{MaxShare: o.Budget.MaxShare, State: string(o.Budget.State), Windows: o.Budget.Windows}
+	}
+	if c := o.SelfCheck; c != nil {
+		d.SelfCheck = &selfCheck{
+			Pairs: c.Pairs, WindowS: c.WindowS, CPU: encodeRatio(c.CPU), Rate: encodeRatio(c.Rate),
+			CPUNs: c.CPUNs, AddedNs: c.AddedNs, Same: encodeRatio(c.Same), Unreliable: c.Unreliable,
+		}
+	}
 	return d
+}
+
+// encodeRatio is null for a ratio that was not measured.
+func encodeRatio(r tracer.Ratio) *ratio {
+	if r == (tracer.Ratio{}) {
+		return nil
+	}
+	return &ratio{r.Value, r.Low, r.High}
 }

@@ -172,15 +172,19 @@ func (m model) head() []string {
 	if m.color {
 		on, off = st.Reverse(true).Bold(true), st.Faint(true)
 	}
-	title := "vethtrace"
+	title, budget := "vethtrace", []string(nil)
 	if m.got {
-		title = page.Title(m.shown(), page.Options{Raw: m.raw})[0]
+		all := page.Title(m.shown(), page.Options{Raw: m.raw})
+		title, budget = all[0], all[1:]
 	}
 	what := "last interval"
 	if m.cumulative {
 		what = "since start"
 	}
 	lines := []string{fit(off.Render(title+"  "+what), m.width)}
+	for _, line := range budget {
+		lines = append(lines, fit(off.Render(line), m.width))
+	}
 	ts := m.shown().Targets
 	if len(ts) < 2 {
 		return lines

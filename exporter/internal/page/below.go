@@ -193,7 +193,11 @@ func Title(s tracer.Snapshot, o Options) []string {
 	if o.Raw {
 		parts = append(parts, "raw: what measuring costs is included")
 	}
-	return paint(o.styles().dim, o.flow("", indent, "  ", parts))
+	lines := o.flow("", indent, "  ", parts)
+	if budget := budgetWords(s); len(budget) > 0 {
+		lines = append(lines, o.flow("", indent, ", ", budget)...)
+	}
+	return paint(o.styles().dim, lines)
 }
 
 // Notes are what a reader must know, one after another.
@@ -227,6 +231,7 @@ func Cost(s tracer.Snapshot, o Options) []string {
 	}
 	parts = append(parts, Percent(ob.CPUShare)+" of one CPU")
 	lines := paint(o.styles().dim, o.flow("measuring costs ", indent, "; ", parts))
+	lines = append(lines, o.selfCheck(ob.SelfCheck)...)
 	for _, m := range []struct {
 		n    uint64
 		text string

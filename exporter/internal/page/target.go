@@ -21,6 +21,7 @@ func Target(t tracer.Target, over time.Duration, o Options) []string {
 	}
 	lines = append(lines, o.waiting(t.Waiting)...)
 	lines = append(lines, o.proxied(t)...)
+	lines = append(lines, o.totals(t)...)
 	lines = append(lines, o.drops(t.Drops)...)
 	return append(lines, o.accounting(t)...)
 }

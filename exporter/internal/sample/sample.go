@@ -170,7 +170,13 @@ func Snapshot() tracer.Snapshot {
 		Journeys: journeys(),
 		Observer: tracer.Observer{
 			StampNs: map[string]float64{"tcx": 70, "netfilter": 95, "tracepoint": 88},
-			Stamps:  189204, CPUShare: 0.0087, RingLost: 0,
+			Stamps:  189204, CPUShare: 0.0087, RingLost: 0, Observed: 1100 * time.Millisecond,
+			Budget: &tracer.Budget{MaxShare: 0.01, State: tracer.BudgetEnded, Windows: 4},
+			SelfCheck: &tracer.SelfCheck{
+				Pairs: 11, WindowS: 5, CPU: tracer.Ratio{Value: 1.009, Low: 1.004, High: 1.013},
+				Rate: tracer.Ratio{Value: 0.998, Low: 0.993, High: 1.002}, Same: tracer.Ratio{Value: 1.001, Low: 0.992, High: 1.009},
+				CPUNs: 11200, AddedNs: 104,
+			},
 		},
 		Notes: []string{"an NFQUEUE is bound in the namespace of nginx: its links go last, and once"},
 
@@ -227,6 +233,7 @@ func (m maker) nginx() tracer.Target {
 	}
 	t.Accounting[tracer.Ingress] = tracer.Accounting{Started: 18614, Cloned: 2, Completed: 18576, Dropped: 37, InFlight: 3}
 	t.Accounting[tracer.Egress] = tracer.Accounting{Started: 17423, Completed: 17420, Dropped: 2, Merged: 1}
+	t.Totals = &[2]tracer.Total{{Packets: 33210, Bytes: 13_700_000}, {Packets: 31700, Bytes: 2_300_000}}
 	t.Skipped[tracer.Ingress] = []tracer.Skip{{Reason: "not-ip", Count: 6}}
 	return t
 }
@@ -247,6 +254,7 @@ func (m maker) hostMode() tracer.Target {
 			Reader:    m.latency(1.7e6, 14950), Share: 0.997,
 		},
 	}
+	t.Totals = &[2]tracer.Total{{Packets: 27300, Bytes: 9_100_000, Estimated: true}, {Packets: 27100, Bytes: 1_600_000, Estimated: true}}
 	t.Accounting[tracer.Ingress] = tracer.Accounting{Started: 15002, Completed: 15002}
 	t.Accounting[tracer.Egress] = tracer.Accounting{Started: 14875, Completed: 14871} // 4 are missing
 	return t

@@ -58,17 +58,29 @@ At detail `+"`tables`"+` a netfilter hop carries the table (or table/chain) that
 
 Each row is attached where its scope says, if one of its details was chosen. "windows" rows are attached for 50 ms of
 each second under load and all the time with little traffic. Up to 64 targets borders of devices are taken by tcx;
-with more, rows of device tracepoints and vt_null_forward take the place of all tcx rows (`+"`decisions/0004-device-borders.md`"+`).
+with more, or with a budget, rows of device tracepoints and vt_null_forward take the place of all tcx rows
+(`+"`decisions/0004-device-borders.md`"+`). With a budget (`+"`--max-overhead`"+`) "cycled" rows come and go.
 
-| program | provider | where | place | details | duty | it is | what it lies between |
-|---|---|---|---|---|---|---|---|
+| program | provider | where | place | details | duty | budget | it is | what it lies between |
+|---|---|---|---|---|---|---|---|---|
 `)
 	for _, h := range tracer.Hooks() {
-		fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s | %s | %s | %s |\n",
-			h.Program, h.Provider, h.Scope, place(h), details(h), h.Duty, h.Is, h.Borders)
+		fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n",
+			h.Program, h.Provider, h.Scope, place(h), details(h), h.Duty, withBudget(h), h.Is, h.Borders)
 	}
-	fmt.Fprint(w, `| `+"`vt_border_0` to `vt_border_last`"+` | netfilter | host, target | each registered chain | tables | always | border | two chains |
+	fmt.Fprint(w, `| `+"`vt_border_0` to `vt_border_last`"+` | netfilter | host, target | each registered chain | tables | always | cycled | border | two chains |
 `)
+}
+
+// withBudget is what a hook does where the hooks come and go.
+func withBudget(h tracer.HookSpec) string {
+	switch {
+	case h.By == tracer.ProviderTCX:
+		return "-"
+	case h.Stays:
+		return "stays"
+	}
+	return "cycled"
 }
 
 func place(h tracer.HookSpec) string {
