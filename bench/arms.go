@@ -95,6 +95,7 @@ func arms() []arm {
 	traced(wayHTTPHostMode, tracer.DetailHooks, (*world).hostMode, 0)
 	same(wayConnections)
 	traced(wayConnections, tracer.DetailHooks, (*world).measured, 0)
+	all = withBudget(all, func(c *tracer.Config) { c.MaxOverhead = 0.01 })
 	return all
 }
 
