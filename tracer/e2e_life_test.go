@@ -73,7 +73,7 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 // Containers come and go while others are traced; each has exactly its own packets.
 func TestAddAndRemove(t *testing.T) {
 	bothWires(t, func(t *testing.T, wire lab.WireKind) {
-		rounds := 20
+		rounds := 6
 		if wire == lab.WireTap {
 			rounds = 3
 		}
