@@ -183,7 +183,8 @@ func checkRow(t *testing.T, row report.Row, pairs int) {
 	if counted := row.Kind == report.KindTraced || row.Kind == report.KindBystander; counted != (row.Runs > 0) {
 		t.Errorf("%s: %v program runs per %s", row.Name(), row.Runs, row.Unit)
 	}
-	if row.Kind == report.KindTraced && row.Runs < row.Stamps[0]+row.Stamps[1] {
+	// in a part of the time (InAll) there are runs without journeys, and windows without runs
+	if row.Kind == report.KindTraced && !row.InAll && row.Runs < row.Stamps[0]+row.Stamps[1] {
 		t.Errorf("%s: %v runs cannot make %v stamps", row.Name(), row.Runs, row.Stamps)
 	}
 }
