@@ -101,7 +101,7 @@ func decode(d document) (s tracer.Snapshot, err error) {
 		Version: d.Version, Kernel: d.Kernel, Detail: tracer.Detail(d.Detail),
 		Environment: d.Environment,
 	}
-	if s.Observer, err = decodeObserver(d.Observer); err != nil {
+	if s.Observer, err = decodeObserver(d.Observer, d.DurationS); err != nil {
 		return s, err
 	}
 	switch s.Detail {

@@ -6,12 +6,16 @@ import (
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-func decodeObserver(d observer) (o tracer.Observer, err error) {
+// decodeObserver reads what measuring cost in a document of that duration.
+func decodeObserver(d observer, whole float64) (o tracer.Observer, err error) {
 	o = tracer.Observer{
 		StampNs: d.StampNs, Stamps: d.Stamps, CPUShare: d.CPUShare, RecursionMisses: d.RecursionMisses,
 		RingLost: d.RingLost, Unpathed: d.Unpathed,
 	}
-	if o.Observed, err = seconds(d.ObservedS); err != nil {
+	if d.ObservedS == nil { // of a version that had no budgets
+		d.ObservedS = &whole
+	}
+	if o.Observed, err = seconds(*d.ObservedS); err != nil {
 		return o, fmt.Errorf("observer.observed_s: %w", err)
 	}
 	if b := d.Budget; b != nil {

@@ -192,7 +192,7 @@ type observer struct {
 	RecursionMisses uint64             `json:"recursion_misses"`
 	RingLost        uint64             `json:"ring_lost"`
 	Unpathed        uint64             `json:"unpathed"`
-	ObservedS       float64            `json:"observed_s"`
+	ObservedS       *float64           `json:"observed_s"`
 	Budget          *budget            `json:"budget"`
 	SelfCheck       *selfCheck         `json:"self_check"`
 }

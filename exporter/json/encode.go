@@ -171,7 +171,7 @@ func encodeJourney(j tracer.Journey) journey {
 func encodeObserver(o tracer.Observer) observer {
 	d := observer{
 		StampNs: o.StampNs, Stamps: o.Stamps, CPUShare: o.CPUShare, RecursionMisses: o.RecursionMisses,
-		RingLost: o.RingLost, Unpathed: o.Unpathed, ObservedS: o.Observed.Seconds(),
+		RingLost: o.RingLost, Unpathed: o.Unpathed, ObservedS: new(o.Observed.Seconds()),
 	}
 	if d.StampNs == nil {
 		d.StampNs = map[string]float64{}
