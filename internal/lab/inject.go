@@ -35,6 +35,7 @@ type InjectStats struct {
 	Stamped uint64        // of those, with a birth stamp (skb->tstamp)
 	Delayed uint64        // packets delayed
 	Waited  time.Duration // what the delayed packets really waited, summed
+	Aged    time.Duration // how old those with a birth stamp were, summed; of a Look
 }
 
 // InjectNetfilter attaches an injector, switched off, to a netfilter hook of ns. family is
@@ -61,6 +62,47 @@ func (w *World) InjectTCX(node *Node, dev string, dir Direction, before bool) (*
 			anchor = link.Head()
 		}
 		return node.attachTCX(objs.DelayTcx, dev, dir, anchor)
+	})
+}
+
+// InjectNetifRx attaches an injector, switched off, behind all that is attached
+// to the tracepoint netif_rx already; it delays packets to one device of node.
+func (w *World) InjectNetifRx(node *Node, dev string) (*Injector, error) {
+	found, err := node.nl.LinkByName(dev)
+	if err != nil {
+		return nil, fmt.Errorf("look up %s of %s: %w", dev, node.Name, err)
+	}
+	return newInjector(func(objs *labbpf.LabObjects) (link.Link, error) {
+		err := errors.Join(set(objs.Ifindex, uint64(found.Attrs().Index)), set(objs.Netns, node.NS.Inode()))
+		if err != nil {
+			return nil, err
+		}
+		return link.AttachTracing(link.TracingOptions{Program: objs.DelayNetifRx})
+	})
+}
+
+// LookNetfilter attaches a program that delays nothing, and sums up how old
+// packets are at a netfilter hook of ns. Parameters are those of InjectNetfilter.
+func (w *World) LookNetfilter(ns *netns.NS, family link.NetfilterProtocolFamily, hook link.NetfilterInetHook, priority int32) (*Injector, error) {
+	return newInjector(func(objs *labbpf.LabObjects) (l link.Link, err error) {
+		err = ns.Do(func() (err error) {
+			l, err = link.AttachNetfilter(link.NetfilterOptions{
+				Program: objs.AgeNetfilter, ProtocolFamily: family, Hook: hook, Priority: priority,
+			})
+			return err
+		})
+		return l, err
+	})
+}
+
+// LookTCX does the same at a device of node; parameters are those of InjectTCX.
+func (w *World) LookTCX(node *Node, dev string, dir Direction, before bool) (*Injector, error) {
+	return newInjector(func(objs *labbpf.LabObjects) (link.Link, error) {
+		anchor := link.Tail()
+		if before {
+			anchor = link.Head()
+		}
+		return node.attachTCX(objs.AgeTcx, dev, dir, anchor)
 	})
 }
 
@@ -121,7 +163,7 @@ func set(v *ebpf.Variable, n uint64) error {
 // Stats reads the counters.
 func (i *Injector) Stats() (InjectStats, error) {
 	var s InjectStats
-	var waited uint64
+	var waited, aged uint64
 	for _, c := range []struct {
 		from *ebpf.Variable
 		to   *uint64
@@ -130,12 +172,13 @@ func (i *Injector) Stats() (InjectStats, error) {
 		{i.objs.Stamped, &s.Stamped},
 		{i.objs.Delayed, &s.Delayed},
 		{i.objs.DelayedNs, &waited},
+		{i.objs.AgeNs, &aged},
 	} {
 		if err := c.from.Get(c.to); err != nil {
 			return s, fmt.Errorf("read injector: %w", err)
 		}
 	}
-	s.Waited = time.Duration(waited)
+	s.Waited, s.Aged = time.Duration(waited), time.Duration(aged)
 	return s, nil
 }
 

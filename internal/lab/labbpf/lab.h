@@ -70,7 +70,25 @@ struct __sk_buff {
 /* Of the kernel: offsets come from the running kernel's BTF (CO-RE). */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct ns_common {
+	__u32 inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	int ifindex;
+	possible_net_t nd_net;
+};
+
 struct sk_buff {
+	struct net_device *dev;
 	__s64 tstamp;
 	__u16 network_header;
 	unsigned char *head;

@@ -16,12 +16,18 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	LabProgAgeNetfilter   = "age_netfilter"
+	LabProgAgeTcx         = "age_tcx"
 	LabProgClearStamp     = "clear_stamp"
 	LabProgDelayNetfilter = "delay_netfilter"
+	LabProgDelayNetifRx   = "delay_netif_rx"
 	LabProgDelayTcx       = "delay_tcx"
+	LabVarAgeNs           = "age_ns"
 	LabVarDelayNs         = "delay_ns"
 	LabVarDelayed         = "delayed"
 	LabVarDelayedNs       = "delayed_ns"
+	LabVarIfindex         = "ifindex"
+	LabVarNetns           = "netns"
 	LabVarProtocol        = "protocol"
 	LabVarSeen            = "seen"
 	LabVarStamped         = "stamped"
@@ -69,8 +75,11 @@ type LabSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LabProgramSpecs struct {
+	AgeNetfilter   *ebpf.ProgramSpec `ebpf:"age_netfilter"`
+	AgeTcx         *ebpf.ProgramSpec `ebpf:"age_tcx"`
 	ClearStamp     *ebpf.ProgramSpec `ebpf:"clear_stamp"`
 	DelayNetfilter *ebpf.ProgramSpec `ebpf:"delay_netfilter"`
+	DelayNetifRx   *ebpf.ProgramSpec `ebpf:"delay_netif_rx"`
 	DelayTcx       *ebpf.ProgramSpec `ebpf:"delay_tcx"`
 }
 
@@ -84,9 +93,12 @@ type LabMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LabVariableSpecs struct {
+	AgeNs     *ebpf.VariableSpec `ebpf:"age_ns"`
 	DelayNs   *ebpf.VariableSpec `ebpf:"delay_ns"`
 	Delayed   *ebpf.VariableSpec `ebpf:"delayed"`
 	DelayedNs *ebpf.VariableSpec `ebpf:"delayed_ns"`
+	Ifindex   *ebpf.VariableSpec `ebpf:"ifindex"`
+	Netns     *ebpf.VariableSpec `ebpf:"netns"`
 	Protocol  *ebpf.VariableSpec `ebpf:"protocol"`
 	Seen      *ebpf.VariableSpec `ebpf:"seen"`
 	Stamped   *ebpf.VariableSpec `ebpf:"stamped"`
@@ -122,9 +134,12 @@ func (m *LabMaps) Close() error {
 //
 // It can be passed to LoadLabObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LabVariables struct {
+	AgeNs     *ebpf.Variable `ebpf:"age_ns"`
 	DelayNs   *ebpf.Variable `ebpf:"delay_ns"`
 	Delayed   *ebpf.Variable `ebpf:"delayed"`
 	DelayedNs *ebpf.Variable `ebpf:"delayed_ns"`
+	Ifindex   *ebpf.Variable `ebpf:"ifindex"`
+	Netns     *ebpf.Variable `ebpf:"netns"`
 	Protocol  *ebpf.Variable `ebpf:"protocol"`
 	Seen      *ebpf.Variable `ebpf:"seen"`
 	Stamped   *ebpf.Variable `ebpf:"stamped"`
@@ -134,15 +149,21 @@ type LabVariables struct {
 //
 // It can be passed to LoadLabObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LabPrograms struct {
+	AgeNetfilter   *ebpf.Program `ebpf:"age_netfilter"`
+	AgeTcx         *ebpf.Program `ebpf:"age_tcx"`
 	ClearStamp     *ebpf.Program `ebpf:"clear_stamp"`
 	DelayNetfilter *ebpf.Program `ebpf:"delay_netfilter"`
+	DelayNetifRx   *ebpf.Program `ebpf:"delay_netif_rx"`
 	DelayTcx       *ebpf.Program `ebpf:"delay_tcx"`
 }
 
 func (p *LabPrograms) Close() error {
 	return _LabClose(
+		p.AgeNetfilter,
+		p.AgeTcx,
 		p.ClearStamp,
 		p.DelayNetfilter,
+		p.DelayNetifRx,
 		p.DelayTcx,
 	)
 }
