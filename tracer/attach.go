@@ -71,15 +71,21 @@ func (a attacher) with(name string, attach func(*ebpf.Program) error) error {
 	return inside(a.programs[name])
 }
 
-// tcx attaches at a device, behind what is there already.
+// tcx attaches at a device, behind what is there already. A null hop goes right
+// behind its stamp: what somebody else has attached there since would else be
+// taken for the stamp's cost, and out of the journey.
 func (a attacher) tcx(to *links, h HookSpec, ifindex int) error {
 	return a.with(h.Program, func(program *ebpf.Program) error {
+		anchor := link.Tail()
+		if h.Behind != "" {
+			anchor = link.AfterProgram(a.programs[h.Behind])
+		}
 		attach := ebpf.AttachTCXIngress
 		if h.Egress {
 			attach = ebpf.AttachTCXEgress
 		}
 		l, err := link.AttachTCX(link.TCXOptions{
-			Interface: ifindex, Program: program, Attach: attach,
+			Interface: ifindex, Program: program, Attach: attach, Anchor: anchor,
 		})
 		if err != nil {
 			return attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "tcx (Linux 6.6)", err)
@@ -107,7 +113,7 @@ func priorityOf(h HookSpec) int {
 	case journey.LastBorder:
 		return priorityLast
 	}
-	return priorityNull
+	return priorityNull + h.Border - 1 // null hops, one behind the other
 }
 
 // netfilter attaches at a hook of the namespace, for IPv4 and IPv6.

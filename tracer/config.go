@@ -47,6 +47,10 @@ type Config struct {
 	// Skip is told of a target of Open's that cannot be traced, because no packet
 	// can reach it or it has just ended, and that is left out; nil: Open fails.
 	Skip func(spec TargetSpec, err error)
+	// ExtraNulls is how many more null hops lie behind each one: what all of
+	// them cost must be taken out of the hop that they lie in, which judges the
+	// correction. For measurements of vethtrace itself.
+	ExtraNulls int
 	// PeerName names a container that is no target by the host's end of its
 	// veth; nil, or "": by that device.
 	PeerName func(port topology.Link) string

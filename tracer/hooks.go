@@ -64,6 +64,7 @@ type HookSpec struct {
 	Duty     Duty
 	Stays    bool     // with a budget (Config.MaxOverhead): attached all the time, as without one; the others come and go
 	By       Provider // only where this provider takes the borders of devices; "": whoever does
+	Behind   string   // tcx: the program that it must follow, with nothing between
 	Is       string   // start, border, end, null hop, ...: what it does to a journey
 	Borders  string   // what it lies between, for docs/hops.md
 }
@@ -114,7 +115,14 @@ func only(by Provider, h HookSpec) HookSpec { h.By = by; return h }
 
 func staying(h HookSpec) HookSpec { h.Stays = true; return h }
 
-func onDuty(duty Duty, h HookSpec) HookSpec  { h.Duty = duty; return h }
+func onDuty(duty Duty, h HookSpec) HookSpec { h.Duty = duty; return h }
+
+// behind is a null hop of tcx: attached with a stamp, and for a second of each minute.
+func behind(program string, h HookSpec) HookSpec {
+	h.Behind, h.Duty = program, DutyMinute
+	return h
+}
+
 func ofDetail(d Detail, h HookSpec) HookSpec { h.Details = []Detail{d}; return h }
 func hostModeOnly(h HookSpec) HookSpec       { h.Bridge, h.HostMode = false, true; return h }
 
@@ -125,7 +133,7 @@ func deviceHooks() []HookSpec {
 		ofDetail(DetailDevices, tcx("vt_foreign_egress", ScopeForeign, true, "end", "the bridge and a container that is no target")),
 		tcx("vt_device_ingress", ScopeDevice, false, "border, and the end at detail devices", "the softirq queue and the target's stack"),
 		tcx("vt_device_egress", ScopeDevice, true, "border, and the start at detail devices", "the target's stack and the veth"),
-		onDuty(DutyMinute, tcx("vt_null_tcx", ScopeDevice, true, "null hop of tcx", "two programs, right behind device/egress")),
+		behind("vt_device_egress", tcx("vt_null_tcx", ScopeDevice, true, "null hop of tcx", "two programs, right behind device/egress")),
 		tcx("vt_bridge_egress", ScopeBridge, true, "border", "the host's stack and the bridge, towards the target"),
 		tcx("vt_bridge_ingress", ScopeBridge, false, "border", "the bridge and the host's stack, from the target"),
 		tcx("vt_uplink_egress", ScopeUplink, true, "border, and the end", "the host's stack and the uplink's queue"),
@@ -177,7 +185,7 @@ func startHooks() []HookSpec {
 		deviceTP("vt_device_receive", anyDetail(), DutyAlways, "borders, starts and ends", "as the tcx ingress rows; before packet taps instead of behind them"),
 		hostModeOnly(deviceTP("vt_null_receive", anyDetail(), DutyWindows, "null hop of device tracepoints", "two programs, right behind uplink/ingress")),
 		tcx("vt_uplink_ingress", ScopeUplink, false, "start", "the uplink's driver and the host's stack"),
-		hostModeOnly(onDuty(DutyMinute, tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress"))),
+		hostModeOnly(behind("vt_uplink_ingress", tcx("vt_null_uplink", ScopeUplink, false, "null hop of tcx", "two programs, right behind uplink/ingress"))),
 	}
 }
 

@@ -65,7 +65,7 @@ func CheckFiles(cfg Config, names []string, each int) error {
 	cfg = cfg.withDefaults()
 	t := &Tracer{cfg: cfg, facts: facts{bridge: true, programs: map[string]bool{}}, chains: &chainPlan{}}
 	t.devicesBy, _ = devicesBy(cfg, len(names))
-	for _, h := range Hooks() {
+	for _, h := range cfg.hooks() {
 		t.facts.programs[h.Program] = true
 	}
 	one := &target{chains: t.chains}

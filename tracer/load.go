@@ -115,6 +115,9 @@ func load(o object, cfg Config, f facts) (*kernel, error) {
 	if err := configure(o, cfg, f, size, cpus); err != nil {
 		return nil, err
 	}
+	for name, original := range cfg.copies() {
+		spec.Programs[name] = spec.Programs[original].Copy()
+	}
 	for name := range spec.Programs {
 		if !f.programs[name] {
 			delete(spec.Programs, name)

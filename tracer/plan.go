@@ -31,7 +31,7 @@ func (t *Tracer) find(view topology.Namespace, targets []*target) facts {
 	for border := range journey.Borders {
 		f.programs[borderProgram(border)] = t.cfg.Detail == DetailTables
 	}
-	for _, h := range Hooks() {
+	for _, h := range t.cfg.hooks() {
 		if h.wants(t.cfg.Detail) && h.in(f.bridge, f.hostMode) && f.has(h.Duty) && (f.switchable || h.by(t.devicesBy)) {
 			f.programs[h.Program] = true
 		}

@@ -57,7 +57,8 @@ func (n *tcxNull) attach(now time.Time) error {
 	}
 	n.attached, n.since = true, now
 	var errs []error
-	for _, h := range Hooks() {
+	var ofTargets []HookSpec
+	for _, h := range t.cfg.hooks() {
 		if h.Duty != DutyMinute || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) ||
 			!h.in(t.facts.bridge, t.facts.hostMode) || !h.by(t.devicesBy) {
 			continue
@@ -68,12 +69,12 @@ func (n *tcxNull) attach(now time.Time) error {
 			}
 			continue
 		}
-		errs = append(errs, n.attachTargets(h)...)
+		ofTargets = append(ofTargets, h)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, n.attachTargets(ofTargets)...)...)
 }
 
-func (n *tcxNull) attachTargets(h HookSpec) []error {
+func (n *tcxNull) attachTargets(rows []HookSpec) []error {
 	t := n.tracer
 	var errs []error
 	for _, target := range t.targets {
@@ -82,7 +83,10 @@ func (n *tcxNull) attachTargets(h HookSpec) []error {
 		}
 		held := &links{}
 		for _, i := range target.wiring.Interfaces {
-			if i.Connected() {
+			if !i.Connected() {
+				continue
+			}
+			for _, h := range rows {
 				errs = append(errs, t.in(target.ns).tcx(held, h, i.Dev.Index))
 			}
 		}

@@ -342,3 +342,29 @@ func TestRounds(t *testing.T) {
 		}
 	}
 }
+
+// Each more null hop is a program of its own, right behind the one before.
+func TestExtraNulls(t *testing.T) {
+	plain, more := Config{}, Config{ExtraNulls: 2}
+	if len(plain.hooks()) != len(Hooks()) || len(plain.copies()) != 0 {
+		t.Error("there is more than THE table")
+	}
+	copies := more.copies()
+	seen := map[string]HookSpec{}
+	for _, h := range more.hooks() {
+		if h.isNull() {
+			seen[string(h.Scope)+" "+h.Program] = h
+		}
+	}
+	if len(seen) != 5*3 || len(copies) != 4*2 { // vt_null_netfilter has two rows
+		t.Errorf("%d null hops of %d copies: %v", len(seen), len(copies), copies)
+	}
+	if h := seen["device vt_null_tcx_2"]; h.Behind != "vt_null_tcx_1" || copies[h.Program] != "vt_null_tcx" {
+		t.Errorf("second more of tcx: %+v", h)
+	}
+	first, second := seen["target vt_null_netfilter_1"], seen["target vt_null_netfilter_2"]
+	if priorityOf(seen["target vt_null_netfilter"]) != priorityNull ||
+		priorityOf(first) != priorityNull+1 || priorityOf(second) != priorityNull+2 {
+		t.Errorf("priorities %d and %d", priorityOf(first), priorityOf(second))
+	}
+}

@@ -89,6 +89,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // busy tells whether the machine has received so many packets since the last
 // look that windows are worth their while. Where it cannot be told, it has.
 func (w *windows) busy() bool {
+	if w.tracer.cfg.ExtraNulls > 0 {
+		return false // they are there to be seen by each packet
+	}
 	received, err := ReceivedPackets()
 	if err != nil {
 		return true
@@ -128,7 +131,7 @@ func receivedPackets(raw []byte) uint64 {
 // windowed are the rows of the table for these scopes that belong to windows.
 func (t *Tracer) windowed(scopes ...Scope) []HookSpec {
 	var rows []HookSpec
-	for _, h := range Hooks() {
+	for _, h := range t.cfg.hooks() {
 		if h.Duty != DutyWindows || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) || !h.by(t.devicesBy) {
 			continue
 		}
@@ -149,6 +152,7 @@ func (w *windows) attach() error {
 		return nil
 	}
 	var errs []error
+	var ofTargets []HookSpec
 	host := len(w.host.held) == 0
 	for _, h := range t.windowed(ScopeMachine, ScopeHost, ScopeTarget) {
 		switch h.Scope {
@@ -161,9 +165,10 @@ func (w *windows) attach() error {
 				errs = append(errs, t.in(t.host).netfilter(&w.host, h, priorityOf(h)))
 			}
 		case ScopeTarget:
-			errs = append(errs, w.attachTargets(h)...)
+			ofTargets = append(ofTargets, h)
 		}
 	}
+	errs = append(errs, w.attachTargets(ofTargets)...)
 	w.open = true
 	return errors.Join(errs...)
 }
@@ -173,7 +178,7 @@ func (w *windows) restart() error {
 	return errors.Join(w.detach(), w.tcx.detach(time.Now()))
 }
 
-func (w *windows) attachTargets(h HookSpec) []error {
+func (w *windows) attachTargets(rows []HookSpec) []error {
 	t := w.tracer
 	var errs []error
 	for _, target := range t.targets {
@@ -181,7 +186,9 @@ func (w *windows) attachTargets(h HookSpec) []error {
 			continue
 		}
 		held := &links{}
-		errs = append(errs, t.in(target.ns).netfilter(held, h, priorityOf(h)))
+		for _, h := range rows {
+			errs = append(errs, t.in(target.ns).netfilter(held, h, priorityOf(h)))
+		}
 		w.byOwner[target] = held
 		w.pinned[target] = queueBound(target)
 	}
