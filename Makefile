@@ -14,6 +14,7 @@ TEST_FLAGS    ?=
 TEST_TIMEOUT  ?= 12m
 BENCH_FLAGS   ?=
 SCALE_FLAGS   ?=
+ACCURACY_FLAGS ?=
 CLANG_VERSION := 19.1.7
 C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c bpf/oracle/*.c bpf/oracle/*.h internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h bench/peers/peersbpf/*.c)
 
@@ -65,6 +66,12 @@ bench: ## measure what tracing costs, against untraced, A/A and other tools (roo
 scale: build ## measure 1 to 1,000 targets: time, locks, memory, CPU, cost (root, a quiet machine); SCALE_FLAGS=-counts=1,10 for a trial
 	$(GO) run ./bench/scale -vethtrace $(BIN)/vethtrace -version '$(VERSION)' $(SCALE_FLAGS)
 	@$(MAKE) --no-print-directory docs
+
+.PHONY: accuracy
+accuracy: ## measure how right the figures are, about 25 minutes (root, a quiet machine); ACCURACY_FLAGS="-continue -limit 4m" for pieces
+	@deploy/setup/accuracy.sh
+	$(GO) run ./bench/accuracy -version "$(VERSION)" $(ACCURACY_FLAGS)
+	$(GO) generate -run "docs/" ./bench/accuracy
 
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and clang-format, all pinned

@@ -217,7 +217,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 // TestScriptsAreQuick runs the real scripts: on a machine that has run them
 // once, or that make test runs on, they install nothing.
 func TestScriptsAreQuick(t *testing.T) {
-	for _, name := range []string{"demo", "generate", "lint", "test"} {
+	for _, name := range []string{"accuracy", "demo", "generate", "lint", "test"} {
 		out, err := exec.Command("bash", name+".sh").CombinedOutput()
 		if err != nil {
 			t.Errorf("%s.sh: %v: %s", name, err, out)

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
+	"github.com/vethtrace/vethtrace/bench/accuracy/report"
+	"github.com/vethtrace/vethtrace/bench/stats"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+const (
+	flatRounds  = 11
+	flatWindows = 3 // of a tracer, one after the other
+)
+
+// extras are how many more null stamps lie beside those of every run.
+func extras() []int { return []int{0, 1, 2, 4, 8} }
+
+// beside are hops that null stamps lie in, by what kind of hook those are at.
+func beside() []report.Flat {
+	return []report.Flat{
+		{Type: "netfilter", Hop: "egress netfilter/output"},
+		{Type: "tcx", Hop: "egress veth"},
+		{Type: "tracepoint", Hop: "egress softirq"},
+		{Type: "tracepoint", Hop: "ingress softirq"},
+	}
+}
+
+// medians are a hop's: corrected and as measured, in ns.
+type medians struct{ corrected, raw float64 }
+
+// flatness measures the same hops with more and more null stamps beside them.
+// Each number has a tracer of its own; they take turns in random order.
+func (w *world) flatness(ctx context.Context, seed uint64) ([]report.Flat, error) {
+	random := rand.New(rand.NewPCG(seed, 3))
+	seen := map[string]map[int][]medians{}
+	for range flatRounds {
+		for _, i := range random.Perm(len(extras())) {
+			extra := extras()[i]
+			hops, err := w.flat(ctx, extra)
+			if err != nil {
+				return nil, fmt.Errorf("%d more null stamps: %w", extra, err)
+			}
+			for hop, m := range hops {
+				if seen[hop] == nil {
+					seen[hop] = map[int][]medians{}
+				}
+				seen[hop][extra] = append(seen[hop][extra], m)
+			}
+		}
+	}
+	all := beside()
+	for i := range all {
+		f := &all[i]
+		for _, extra := range extras() {
+			values := seen[f.Hop][extra]
+			if len(values) != flatRounds {
+				return nil, fmt.Errorf("%s was measured %d times with %d more null stamps", f.Hop, len(values), extra)
+			}
+			var corrected, raw []float64
+			for _, m := range values {
+				corrected, raw = append(corrected, m.corrected), append(raw, m.raw)
+			}
+			f.Extra = append(f.Extra, extra)
+			f.Ns, f.Raw = append(f.Ns, round1(stats.Median(corrected))), append(f.Raw, round1(stats.Median(raw)))
+			spread := stats.Quantile(corrected, 0.75) - stats.Quantile(corrected, 0.25)
+			f.Spread = max(f.Spread, round1(spread/2))
+		}
+	}
+	return all, nil
+}
+
+// flat traces for a few windows and returns the medians of all hops, by direction and name.
+func (w *world) flat(ctx context.Context, extra int) (hops map[string]medians, err error) {
+	cfg := tracer.Config{Host: w.lab.Host.NS, Detail: tracer.DetailHooks, ExtraNulls: extra}
+	t, err := tracer.Open(ctx, cfg, w.targets()[:1]...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	b := matrix.Block{Mode: "bridge", Family: "ipv4", Protocol: "udp"}
+	if _, err := w.game.Play(w.number[wayOf(b)], flatWindows, windowLength); err != nil {
+		return nil, err
+	}
+	snapshot, err := t.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	hops = map[string]medians{}
+	for _, direction := range matrix.Directions() {
+		path, err := busiest(snapshot, b, direction)
+		if err != nil {
+			return nil, err
+		}
+		for _, hop := range path.Hops {
+			raw := matrix.Median(&hop.Latency.Hist)
+			hops[direction+" "+hop.Name] = medians{raw - hop.Latency.Null.MedianNs, raw}
+		}
+	}
+	return hops, nil
+}
+
+func round1(ns float64) float64 { return float64(int64(ns*10+0.5)) / 10 }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
+	"github.com/vethtrace/vethtrace/bench/accuracy/pingpong"
+	"github.com/vethtrace/vethtrace/bench/accuracy/report"
+	"github.com/vethtrace/vethtrace/internal/lab"
+)
+
+func TestMain(m *testing.M) {
+	pingpong.MaybeChild()
+	lab.MaybeChild()
+	os.Exit(m.Run())
+}
+
+// flatReached, in ns, is what the correction holds today; the goal, 15 ns or 3%,
+// is judged by `make accuracy` and not reached for tcx and tracepoints
+// (docs/decisions/0006-accuracy.md).
+const flatReached = 45.0
+
+// The part of the injection matrix that covers each place, each delay and each
+// pair of the other factors, and flatness. `make accuracy` measures all of it.
+func TestCoveringSet(t *testing.T) {
+	w, err := newWorld(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.close(); err != nil {
+			t.Errorf("close the world: %v", err)
+		}
+	})
+	cells := matrix.Cover(1)
+	for _, detail := range []string{"devices", "hooks", "tables"} {
+		var some []matrix.Cell
+		for _, cell := range cells {
+			if cell.Detail == detail {
+				some = append(some, cell)
+			}
+		}
+		measured := 0
+		err := w.cells(t.Context(), detail, some, 1, func(o outcome) (bool, error) {
+			measured += len(o.cells) / len(matrix.Directions())
+			for _, what := range o.wrong() {
+				t.Error(what)
+			}
+			return true, nil
+		})
+		if err != nil || measured != len(some) {
+			t.Fatalf("%s: %d of %d cells measured: %v", detail, measured, len(some), err)
+		}
+	}
+	flat, err := w.flatness(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range flat {
+		t.Logf("%s %s: %v, raw %v", f.Type, f.Hop, f.Ns, f.Raw)
+		if f.Varies() > flatReached {
+			t.Errorf("%s with more %s null stamps varies by %.1f ns, never more than %.1f before: %v", f.Hop, f.Type, f.Varies(), flatReached, f.Ns)
+		}
+	}
+}
+
+// judged makes an outcome of one window per arm.
+func judged(t *testing.T, hit float64) outcome {
+	t.Helper()
+	return outcome{
+		block: matrix.Blocks()[7], tries: 2, cells: []cellOutcome{{
+			direction: "ingress", delay: time.Microsecond, hit: 1, hops: []matrix.Hop{
+				matrix.Judge("first", time.Microsecond, 0, matrix.Rounds{Off: []float64{100}, Same: []float64{102}, On: []float64{141}}),
+				matrix.Judge("second", time.Microsecond, 1000, matrix.Rounds{Off: []float64{200}, Same: []float64{200}, On: []float64{200 + hit}}),
+			},
+		}},
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	right, wrong := judged(t, 1000), judged(t, 900)
+	if words := right.wrong(); len(words) != 0 {
+		t.Errorf("right, but: %v", words)
+	}
+	words := wrong.wrong()
+	if len(words) != 1 || !strings.Contains(words[0], "second: moved by 900 ns, want 1000 +-60") {
+		t.Errorf("wrong: %v", words)
+	}
+	rows := wrong.rows()
+	want := report.Cell{Delay: 1000, Hit: report.Moved{By: 900}, Other: report.Moved{By: 40, Same: 2}, Wrong: 1, Name: "first"}
+	if len(rows) != 2 || rows[0].Hop != "second" || rows[0].Tries != 2 || len(rows[0].Cells) != 1 || rows[0].Cells[0] != want {
+		t.Errorf("stored as %+v", rows)
+	}
+}
+
+func TestParse(t *testing.T) {
+	o, err := parse(nil, io.Discard)
+	if err != nil || o.file == "" || o.goOn || o.limit != 0 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, args := range [][]string{{"-limit", "-1s"}, {"stray"}, {"-nonsense"}} {
+		if _, err := parse(args, io.Discard); err == nil {
+			t.Errorf("%v was accepted", args)
+		}
+	}
+}
+
+// A piece that is cut short is stored, and gone on with.
+func TestPieces(t *testing.T) {
+	o := options{file: filepath.Join(t.TempDir(), "results", "latest.jsonl"), version: "v1", goOn: true, limit: time.Nanosecond}
+	result, err := begin(o)
+	if err != nil || result.Missing() != len(matrix.Blocks()) {
+		t.Fatalf("nothing is stored yet: %+v, %v", result, err)
+	}
+	m := &measurement{result: result, options: o, progress: io.Discard, start: time.Now()}
+	more, err := m.keep(judged(t, 1000))
+	if err != nil || more {
+		t.Fatalf("the piece is over: %v, %v", more, err)
+	}
+	o.version = "v2"
+	again, err := begin(o)
+	if err != nil || again.Missing() != len(matrix.Blocks())-1 || again.Header.Version != "v1" || !again.Has(matrix.Blocks()[7]) {
+		t.Fatalf("gone on with %+v, %v", again.Header, err)
+	}
+	m.result = again
+	cells := 0
+	for _, part := range m.parts() {
+		for _, cell := range part {
+			if cell.Detail != part[0].Detail || cell.Block == matrix.Blocks()[7] {
+				t.Errorf("%v is in a part of %v", cell, part[0])
+			}
+			cells++
+		}
+	}
+	if want := again.Missing() * len(matrix.Delays()); cells != want {
+		t.Errorf("%d cells are left, want %d", cells, want)
+	}
+	o.goOn = false
+	if anew, err := begin(o); err != nil || len(anew.Rows) != 0 || anew.Header.Version != "v2" {
+		t.Errorf("anew: %+v, %v", anew, err)
+	}
+}

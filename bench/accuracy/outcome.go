@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
+	"github.com/vethtrace/vethtrace/bench/accuracy/report"
+)
+
+// outcome is a block, judged.
+type outcome struct {
+	block matrix.Block
+	tries int
+	cells []cellOutcome
+}
+
+// cellOutcome is one delay in one direction.
+type cellOutcome struct {
+	direction string
+	delay     time.Duration
+	hit       int // the hop that packets waited in
+	hops      []matrix.Hop
+}
+
+// judge compares the arms.
+func (a *arms) judge(b matrix.Block, delays []time.Duration) (outcome, error) {
+	o := outcome{block: b}
+	hit := map[string]int{}
+	for _, direction := range matrix.Directions() {
+		var ends []matrix.Ends
+		for _, hop := range a.hops[direction] {
+			ends = append(ends, matrix.Ends{From: hop.From, To: hop.To})
+		}
+		at, err := b.Hop(direction, ends)
+		if err != nil {
+			return o, err
+		}
+		hit[direction] = at
+	}
+	for i, delay := range delays {
+		for _, direction := range matrix.Directions() {
+			o.cells = append(o.cells, cellOutcome{direction, delay, hit[direction], a.hopsOf(direction, i+2, hit[direction], delay)})
+		}
+	}
+	return o, nil
+}
+
+// hopsOf judges all hops of one direction in one arm.
+func (a *arms) hopsOf(direction string, arm, hit int, delay time.Duration) []matrix.Hop {
+	var hops []matrix.Hop
+	for i, hop := range a.hops[direction] {
+		of := func(arm int) (medians []float64) {
+			for _, window := range a.windows[arm] {
+				medians = append(medians, window[direction][i])
+			}
+			return medians
+		}
+		want := 0.0
+		if i == hit {
+			want = float64(delay)
+		}
+		hops = append(hops, matrix.Judge(hop.Name, delay, want, matrix.Rounds{Off: of(0), Same: of(1), On: of(arm)}))
+	}
+	return hops
+}
+
+// rows are the outcome as it is stored.
+func (o outcome) rows() []report.Row {
+	var rows []report.Row
+	for _, direction := range matrix.Directions() {
+		row := report.Row{Block: o.block, Direction: direction, Tries: o.tries}
+		for _, c := range o.cells {
+			if c.direction == direction {
+				row.Hop = c.hitName()
+				row.Cells = append(row.Cells, c.stored())
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (c cellOutcome) hitName() string {
+	if c.hit < 0 {
+		return ""
+	}
+	return c.hops[c.hit].Name
+}
+
+func (c cellOutcome) stored() report.Cell {
+	cell := report.Cell{Delay: int64(c.delay)}
+	farthest := -1.0
+	for i, hop := range c.hops {
+		moved := report.Moved{
+			By: int64(math.Round(hop.Moved)), Same: int64(math.Round(hop.Same)), Half: int64(math.Round(hop.Range.HalfWidth())),
+		}
+		if hop.Noisy() || !hop.Right() {
+			cell.Wrong++
+		}
+		if i == c.hit {
+			cell.Hit = moved
+		} else if share := math.Abs(hop.Moved) / hop.Tolerance(); share > farthest {
+			farthest, cell.Other, cell.Name = share, moved, hop.Name
+		}
+	}
+	return cell
+}
+
+// wrong says, in words, what did not move as it had to.
+func (o outcome) wrong() (all []string) {
+	for _, c := range o.cells {
+		for i, hop := range c.hops {
+			what := ""
+			switch {
+			case hop.Noisy():
+				what = fmt.Sprintf("by itself it moves by %.0f ns [%.0f, %.0f], %d times measured", hop.Same, hop.Range.Lo, hop.Range.Hi, o.tries)
+			case !hop.Right():
+				what = fmt.Sprintf("moved by %.0f ns, want %.0f +-%.0f", hop.Moved, hop.Want, hop.Tolerance())
+			default:
+				continue
+			}
+			all = append(all, fmt.Sprintf("%v +%v: %s hop %d %s: %s", o.block, c.delay, c.direction, i, hop.Name, what))
+		}
+	}
+	return all
+}
