@@ -51,6 +51,9 @@ type Config struct {
 	// them cost must be taken out of the hop that they lie in, which judges the
 	// correction. For measurements of vethtrace itself.
 	ExtraNulls int
+	// KeepWindows leaves what is attached for windows attached, however busy the
+	// machine is: each packet meets the null hops. For measurements of vethtrace itself.
+	KeepWindows bool
 	// PeerName names a container that is no target by the host's end of its
 	// veth; nil, or "": by that device.
 	PeerName func(port topology.Link) string

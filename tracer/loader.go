@@ -179,6 +179,8 @@ func (s *schedule) run(k *kernel) error {
 		}
 		return s.attach(name, program)
 	})
+	// of a null program and its copies, each lies behind the one before
+	slices.SortFunc(null, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
 	for _, name := range null {
 		if err == nil {
 			err = s.attach(name, k.programs[name])

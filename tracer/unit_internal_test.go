@@ -350,13 +350,20 @@ func TestExtraNulls(t *testing.T) {
 		t.Error("there is more than THE table")
 	}
 	copies := more.copies()
+	nulls, programs := 0, map[string]bool{}
+	for _, h := range Hooks() {
+		if h.isNull() {
+			nulls++
+			programs[h.Program] = true
+		}
+	}
 	seen := map[string]HookSpec{}
 	for _, h := range more.hooks() {
 		if h.isNull() {
 			seen[string(h.Scope)+" "+h.Program] = h
 		}
 	}
-	if len(seen) != 5*3 || len(copies) != 4*2 { // vt_null_netfilter has two rows
+	if len(programs) < 4 || len(seen) != nulls*3 || len(copies) != len(programs)*2 {
 		t.Errorf("%d null hops of %d copies: %v", len(seen), len(copies), copies)
 	}
 	if h := seen["device vt_null_tcx_2"]; h.Behind != "vt_null_tcx_1" || copies[h.Program] != "vt_null_tcx" {

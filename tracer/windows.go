@@ -89,8 +89,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // busy tells whether the machine has received so many packets since the last
 // look that windows are worth their while. Where it cannot be told, it has.
 func (w *windows) busy() bool {
-	if w.tracer.cfg.ExtraNulls > 0 {
-		return false // they are there to be seen by each packet
+	if w.tracer.cfg.KeepWindows {
+		return false
 	}
 	received, err := ReceivedPackets()
 	if err != nil {
