@@ -12,6 +12,7 @@ import (
 
 	"github.com/vethtrace/vethtrace/bench/benchbpf"
 	"github.com/vethtrace/vethtrace/bench/load"
+	"github.com/vethtrace/vethtrace/bench/machine"
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/bench/stats"
 )
@@ -27,7 +28,7 @@ type bench struct {
 // measure makes a whole run of these arms.
 func measure(ctx context.Context, arms []arm, scheme report.Scheme, progress io.Writer) (_ report.Result, err error) {
 	result := report.Result{Scheme: scheme}
-	if result.Machine, err = machine(); err != nil {
+	if result.Machine, err = machine.Read(); err != nil {
 		return result, err
 	}
 	world, err := newWorld(ctx, scheme.Wire)
@@ -36,13 +37,13 @@ func measure(ctx context.Context, arms []arm, scheme report.Scheme, progress io.
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
 	b := bench{world: world, arms: arms, scheme: scheme, progress: progress}
-	if result.Busy, err = otherWork(); err != nil {
+	if result.Busy, err = machine.OtherWork(); err != nil {
 		return result, err
 	}
 	if err := b.rows(ctx, &result); err != nil {
 		return result, err
 	}
-	after, err := otherWork()
+	after, err := machine.OtherWork()
 	if err != nil {
 		return result, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/vethtrace/vethtrace/bench/load"
+	"github.com/vethtrace/vethtrace/bench/machine"
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/internal/netns"
@@ -91,7 +92,7 @@ type world struct {
 	lab  *lab.World
 	game *load.Game
 	cpu  int // that the load is bound to
-	home affinity
+	home machine.Affinity
 }
 
 // newWorld makes a world whose client and host are connected by the wire of that name.
@@ -102,7 +103,7 @@ func newWorld(ctx context.Context, wire string) (_ *world, err error) {
 			err = errors.Join(err, w.close())
 		}
 	}()
-	if w.home, w.cpu, err = leaveLastCPU(); err != nil {
+	if w.home, w.cpu, err = machine.LeaveLastCPU(); err != nil {
 		return nil, err
 	}
 	kind := lab.WireVeth
@@ -154,7 +155,7 @@ func (w *world) close() error {
 	if w.lab != nil {
 		errs = append(errs, w.lab.Close())
 	}
-	return errors.Join(append(errs, w.home.restore())...)
+	return errors.Join(append(errs, w.home.Restore())...)
 }
 
 // container is the target that a container of the world makes.

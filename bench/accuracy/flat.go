@@ -32,11 +32,15 @@ func beside() []report.Flat {
 	}
 }
 
-// medians are a hop's: corrected and as measured, in ns.
-type medians struct{ corrected, raw float64 }
+// medians are a hop's as measured and its zero line's, in ns.
+type medians struct{ raw, null float64 }
 
 // flatness measures the same hops with more and more null stamps beside them.
 // Each number has a tracer of its own; they take turns in random order.
+//
+// The zero line is that of the same round's tracer without more of them, in
+// which each null hop lies behind a stamp, as in every run. One that lies behind
+// another null hop is shorter, and no measure of what a stamp costs.
 func (w *world) flatness(ctx context.Context, seed uint64) ([]report.Flat, error) {
 	random := rand.New(rand.NewPCG(seed, 3))
 	seen := map[string]map[int][]medians{}
@@ -60,12 +64,13 @@ func (w *world) flatness(ctx context.Context, seed uint64) ([]report.Flat, error
 		f := &all[i]
 		for _, extra := range extras() {
 			values := seen[f.Hop][extra]
-			if len(values) != flatRounds {
+			if len(values) != flatRounds || len(seen[f.Hop][0]) != flatRounds {
 				return nil, fmt.Errorf("%s was measured %d times with %d more null stamps", f.Hop, len(values), extra)
 			}
 			var corrected, raw []float64
-			for _, m := range values {
-				corrected, raw = append(corrected, m.corrected), append(raw, m.raw)
+			for round, m := range values {
+				zero := seen[f.Hop][0][round].null
+				corrected, raw = append(corrected, m.raw-zero), append(raw, m.raw)
 			}
 			f.Extra = append(f.Extra, extra)
 			f.Ns, f.Raw = append(f.Ns, round1(stats.Median(corrected))), append(f.Raw, round1(stats.Median(raw)))
@@ -78,7 +83,7 @@ func (w *world) flatness(ctx context.Context, seed uint64) ([]report.Flat, error
 
 // flat traces for a few windows and returns the medians of all hops, by direction and name.
 func (w *world) flat(ctx context.Context, extra int) (hops map[string]medians, err error) {
-	cfg := tracer.Config{Host: w.lab.Host.NS, Detail: tracer.DetailHooks, ExtraNulls: extra}
+	cfg := tracer.Config{Host: w.lab.Host.NS, Detail: tracer.DetailHooks, ExtraNulls: extra, KeepWindows: true}
 	t, err := tracer.Open(ctx, cfg, w.targets()[:1]...)
 	if err != nil {
 		return nil, err
@@ -99,8 +104,7 @@ func (w *world) flat(ctx context.Context, extra int) (hops map[string]medians, e
 			return nil, err
 		}
 		for _, hop := range path.Hops {
-			raw := matrix.Median(&hop.Latency.Hist)
-			hops[direction+" "+hop.Name] = medians{raw - hop.Latency.Null.MedianNs, raw}
+			hops[direction+" "+hop.Name] = medians{matrix.Median(&hop.Latency.Hist), hop.Latency.Null.MedianNs}
 		}
 	}
 	return hops, nil

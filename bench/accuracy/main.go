@@ -25,17 +25,17 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vethtrace/vethtrace/bench/accuracy/machine"
 	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
-	"github.com/vethtrace/vethtrace/bench/accuracy/pingpong"
 	"github.com/vethtrace/vethtrace/bench/accuracy/report"
+	"github.com/vethtrace/vethtrace/bench/load"
+	"github.com/vethtrace/vethtrace/bench/machine"
 	"github.com/vethtrace/vethtrace/internal/lab"
 )
 
 //go:generate go run . -o results/latest.jsonl -docs ../../docs/accuracy.md
 
 func main() {
-	pingpong.MaybeChild()
+	load.MaybeChild()
 	lab.MaybeChild()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if o.docs != "" {
-		result, err := load(o.file)
+		result, err := stored(o.file)
 		if err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // begin is the result to go on with.
 func begin(o options) (report.Result, error) {
 	if o.goOn {
-		result, err := load(o.file)
+		result, err := stored(o.file)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return result, err
 		}
@@ -125,7 +125,7 @@ func begin(o options) (report.Result, error) {
 	}}, err
 }
 
-func load(file string) (report.Result, error) {
+func stored(file string) (report.Result, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return report.Result{}, fmt.Errorf("read the stored result: %w", err)

@@ -11,21 +11,20 @@ import (
 	"time"
 
 	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
-	"github.com/vethtrace/vethtrace/bench/accuracy/pingpong"
 	"github.com/vethtrace/vethtrace/bench/accuracy/report"
+	"github.com/vethtrace/vethtrace/bench/load"
 	"github.com/vethtrace/vethtrace/internal/lab"
 )
 
 func TestMain(m *testing.M) {
-	pingpong.MaybeChild()
+	load.MaybeChild()
 	lab.MaybeChild()
 	os.Exit(m.Run())
 }
 
-// flatReached, in ns, is what the correction holds today; the goal, 15 ns or 3%,
-// is judged by `make accuracy` and not reached for tcx and tracepoints
-// (docs/decisions/0006-accuracy.md).
-const flatReached = 45.0
+// flatMargin is how much more than the goal (15 ns or 3%) hops may vary in a
+// test, whose machine need not be quiet; `make accuracy` judges by the goal.
+const flatMargin = 2
 
 // The part of the injection matrix that covers each place, each delay and each
 // pair of the other factors, and flatness. `make accuracy` measures all of it.
@@ -65,8 +64,8 @@ func TestCoveringSet(t *testing.T) {
 	}
 	for _, f := range flat {
 		t.Logf("%s %s: %v, raw %v", f.Type, f.Hop, f.Ns, f.Raw)
-		if f.Varies() > flatReached {
-			t.Errorf("%s with more %s null stamps varies by %.1f ns, never more than %.1f before: %v", f.Hop, f.Type, f.Varies(), flatReached, f.Ns)
+		if f.Varies() > flatMargin*f.Allowed() {
+			t.Errorf("%s with more %s null stamps varies by %.1f ns, may by %.1f: %v", f.Hop, f.Type, f.Varies(), f.Allowed(), f.Ns)
 		}
 	}
 }

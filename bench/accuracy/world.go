@@ -10,9 +10,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/vethtrace/vethtrace/bench/accuracy/machine"
 	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
-	"github.com/vethtrace/vethtrace/bench/accuracy/pingpong"
+	"github.com/vethtrace/vethtrace/bench/load"
+	"github.com/vethtrace/vethtrace/bench/machine"
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/tracer"
 )
@@ -46,7 +46,7 @@ func wayOf(b matrix.Block) way { return way{b.Mode, b.Family, b.Protocol} }
 // another machine, and the uplink has a queue, as a NIC has one.
 type world struct {
 	lab    *lab.World
-	game   *pingpong.Game
+	game   *load.Game
 	number map[way]int
 	home   machine.Affinity
 	cpu    int
@@ -77,23 +77,23 @@ func newWorld(ctx context.Context) (_ *world, err error) {
 	if err := addQueue(w.lab.Host); err != nil {
 		return nil, err
 	}
-	var played []pingpong.Way
+	var played []load.Way
 	for i, way := range ways() {
 		played = append(played, w.played(way, uint16(firstPort+i)))
 	}
-	if w.game, err = pingpong.Start(w.cpu, played...); err != nil {
+	if w.game, err = load.Start(w.cpu, played...); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *world) played(of way, port uint16) pingpong.Way {
+func (w *world) played(of way, port uint16) load.Way {
 	to := w.lab.Host.IP4
 	if of.family == "ipv6" {
 		to = w.lab.Host.IP6
 	}
-	p := pingpong.Way{
-		Client: w.lab.Client.NS, Server: w.lab.Host.NS, Listen: port, UDP: of.protocol == "udp",
+	p := load.Way{
+		Kind: load.Kind(of.protocol), Client: w.lab.Client.NS, Server: w.lab.Host.NS, Listen: port,
 		Dial: netip.AddrPortFrom(to, port),
 	}
 	if of.mode == "bridge" {

@@ -47,7 +47,7 @@ func (k Kind) Unit() string {
 type Way struct {
 	Kind   Kind
 	Client *netns.NS
-	Dial   netip.AddrPort // IPv4
+	Dial   netip.AddrPort // IPv4; IPv6 too, but for connections
 	Server *netns.NS
 	Listen uint16 // port in the server's namespace
 }

@@ -100,6 +100,50 @@ func TestPlay(t *testing.T) {
 	}
 }
 
+// Datagrams, and IPv6: two packets per round trip there, too.
+func TestPlayWays(t *testing.T) {
+	ns := newLoopback(t)
+	var ways []Way
+	for i, w := range []struct {
+		kind Kind
+		dial string
+	}{{KindUDP, "127.0.0.1"}, {KindTCP, "::1"}, {KindUDP, "::1"}} {
+		port := uint16(7001 + i)
+		ways = append(ways, Way{
+			Kind: w.kind, Client: ns, Server: ns, Listen: port, Dial: netip.AddrPortFrom(netip.MustParseAddr(w.dial), port),
+		})
+	}
+	game, err := Start(0, ways...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer game.Close()
+	for i, w := range ways {
+		before := received(t, ns)
+		span, err := game.Play(i, 2, 10*time.Millisecond)
+		if err != nil {
+			t.Fatalf("%s to %s: %v", w.Kind, w.Dial, err)
+		}
+		// acknowledgements of the handshakes may come late
+		if packets, want := received(t, ns)-before, 2*span.Total(); packets < want || packets > want+4 || want == 0 {
+			t.Errorf("%s to %s: %d packets for %d round trips", w.Kind, w.Dial, packets, span.Total())
+		}
+	}
+}
+
+func TestConnectionsAreIPv4(t *testing.T) {
+	w := way(newLoopback(t), 7001)
+	w.Kind, w.Dial = KindConnections, netip.MustParseAddrPort("[::1]:7001")
+	game, err := Start(0, w)
+	if err == nil {
+		game.Close()
+		t.Fatal("connections to IPv6 were accepted")
+	}
+	if !strings.Contains(err.Error(), "IPv4") {
+		t.Errorf("says %v, want that it must be IPv4", err)
+	}
+}
+
 // Both players stay on the CPU that was asked for.
 func TestPlayersAreBound(t *testing.T) {
 	ns := newLoopback(t)

@@ -19,7 +19,7 @@ func (w Way) open() (clients, servers []*os.File, err error) {
 	}
 	listener := -1
 	err = w.Server.Do(func() error {
-		listener, err = listen(w.Listen)
+		listener, err = listen(w.family(), w.Listen)
 		return err
 	})
 	if err != nil {
@@ -49,6 +49,9 @@ func (w Way) open() (clients, servers []*os.File, err error) {
 // in which to connect to it.
 func (w Way) openConnections(server *os.File) (clients, servers []*os.File, err error) {
 	servers = []*os.File{server}
+	if !w.Dial.Addr().Is4() {
+		return nil, servers, errors.New("connections are made to IPv4 addresses only")
+	}
 	if err := wait(int(server.Fd()), 0); err != nil {
 		return nil, servers, err
 	}
@@ -62,7 +65,7 @@ func (w Way) openConnections(server *os.File) (clients, servers []*os.File, err 
 func (w Way) connect(listener int) (client, server *os.File, err error) {
 	near := -1
 	err = w.Client.Do(func() error {
-		near, err = dial(unix.SOCK_STREAM, w.Dial)
+		near, err = dial(w.family(), unix.SOCK_STREAM, w.Dial)
 		return err
 	})
 	if err != nil {
@@ -83,7 +86,7 @@ func (w Way) connect(listener int) (client, server *os.File, err error) {
 func (w Way) openDatagrams() (clients, servers []*os.File, err error) {
 	far, near := -1, -1
 	err = w.Server.Do(func() error {
-		far, err = bound(unix.SOCK_DGRAM, w.Listen)
+		far, err = bound(w.family(), unix.SOCK_DGRAM, w.Listen)
 		return err
 	})
 	if err != nil {
@@ -91,7 +94,7 @@ func (w Way) openDatagrams() (clients, servers []*os.File, err error) {
 	}
 	servers = []*os.File{os.NewFile(uintptr(far), "server")}
 	err = w.Client.Do(func() error {
-		near, err = dial(unix.SOCK_DGRAM, w.Dial)
+		near, err = dial(w.family(), unix.SOCK_DGRAM, w.Dial)
 		return err
 	})
 	if err != nil {
@@ -117,8 +120,23 @@ func (w Way) openDatagrams() (clients, servers []*os.File, err error) {
 	return clients, servers, err
 }
 
-func listen(port uint16) (int, error) {
-	fd, err := bound(unix.SOCK_STREAM, port)
+// family is that of both ends' sockets.
+func (w Way) family() int {
+	if w.Dial.Addr().Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+func sockaddr(to netip.AddrPort) unix.Sockaddr {
+	if to.Addr().Is6() {
+		return &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	}
+	return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+}
+
+func listen(family int, port uint16) (int, error) {
+	fd, err := bound(family, unix.SOCK_STREAM, port)
 	if err != nil {
 		return -1, err
 	}
@@ -130,14 +148,18 @@ func listen(port uint16) (int, error) {
 }
 
 // bound is a socket at a port of all addresses.
-func bound(kind int, port uint16) (int, error) {
-	fd, err := socket(kind)
+func bound(family, kind int, port uint16) (int, error) {
+	fd, err := socket(family, kind)
 	if err != nil {
 		return -1, err
 	}
+	all := netip.IPv4Unspecified()
+	if family == unix.AF_INET6 {
+		all = netip.IPv6Unspecified()
+	}
 	err = errors.Join(
 		os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)),
-		os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrInet4{Port: int(port)})),
+		os.NewSyscallError("bind", unix.Bind(fd, sockaddr(netip.AddrPortFrom(all, port)))),
 	)
 	if err != nil {
 		unix.Close(fd)
@@ -146,12 +168,12 @@ func bound(kind int, port uint16) (int, error) {
 	return fd, nil
 }
 
-func dial(kind int, to netip.AddrPort) (int, error) {
-	fd, err := socket(kind)
+func dial(family, kind int, to netip.AddrPort) (int, error) {
+	fd, err := socket(family, kind)
 	if err != nil {
 		return -1, err
 	}
-	address := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	address := sockaddr(to)
 	if err := retry(func() error { return unix.Connect(fd, address) }); err != nil {
 		unix.Close(fd)
 		return -1, os.NewSyscallError("connect", err)
@@ -172,8 +194,8 @@ func accept(listener int) (fd int, err error) {
 }
 
 // socket is blocking and gives up after answerTimeout.
-func socket(kind int) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+func socket(family, kind int) (int, error) {
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
