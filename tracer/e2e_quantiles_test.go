@@ -66,8 +66,10 @@ func checkQuantiles(t *testing.T, name string, l tracer.Latency, values []float6
 		q              float64
 		raw, corrected *float64
 	}{
-		{0.5, raw.P50Ns, corrected.P50Ns}, {0.9, raw.P90Ns, corrected.P90Ns},
-		{0.99, raw.P99Ns, corrected.P99Ns}, {0.999, raw.P999Ns, corrected.P999Ns},
+		{0.5, raw.P50Ns, corrected.P50Ns},
+		{0.9, raw.P90Ns, corrected.P90Ns},
+		{0.99, raw.P99Ns, corrected.P99Ns},
+		{0.999, raw.P999Ns, corrected.P999Ns},
 	} {
 		if tellable := (1-c.q)*n >= 10-1e-9; tellable != (c.raw != nil) || tellable != (c.corrected != nil) {
 			t.Errorf("%s: quantile %g of %.0f values: %v, %v", name, c.q, n, c.raw, c.corrected)

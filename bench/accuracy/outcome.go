@@ -114,7 +114,7 @@ func (c cellOutcome) stored() report.Cell {
 func (o outcome) wrong() (all []string) {
 	for _, c := range o.cells {
 		for i, hop := range c.hops {
-			what := ""
+			var what string
 			switch {
 			case hop.Noisy():
 				what = fmt.Sprintf("by itself it moves by %.0f ns [%.0f, %.0f], %d times measured", hop.Same, hop.Range.Lo, hop.Range.Hi, o.tries)

@@ -103,7 +103,11 @@ func TestCover(t *testing.T) {
 			}
 		}
 		factors := [][]any{
-			{"bridge", "host"}, {"ingress", "egress"}, {"ipv4", "ipv6"}, {"tcp", "udp"}, {"devices", "hooks", "tables"},
+			{"bridge", "host"},
+			{"ingress", "egress"},
+			{"ipv4", "ipv6"},
+			{"tcp", "udp"},
+			{"devices", "hooks", "tables"},
 			{time.Microsecond, 5 * time.Microsecond, 20 * time.Microsecond, 100 * time.Microsecond, 2 * time.Millisecond},
 		}
 		var want []string
