@@ -53,8 +53,10 @@ func (t *Tracer) nameOf(devices inside, hooks []journey.Hook, ifindex []int, i i
 	}
 	names := t.hostNames
 	if inTarget {
-		// what is sent to a target has passed the host's end of its veth
-		names = devices.of(!slices.Contains(hooks[:i], journey.PortEgress))
+		// what is sent to a target has passed the host's end of its veth; where there is none (macvlan),
+		// its own device is the first thing of it
+		received := hooks[i] == journey.DeviceIngress || slices.Contains(hooks[:i], journey.PortEgress)
+		names = devices.of(!received)
 	}
 	if name, ok := names[index]; ok {
 		return name

@@ -161,6 +161,9 @@ func TestOtherNetworks(t *testing.T) {
 		if n := len(targetOf(t, snapshot, "two").Interfaces); n != 2 {
 			t.Errorf("two has %d interfaces", n)
 		}
-		expect(t, snapshot, want{target: "mac", direction: tracer.Ingress, protocol: "udp", peer: "uplink", hops: "device netfilter/input", packets: 40})
+		in = expect(t, snapshot, want{target: "mac", direction: tracer.Ingress, protocol: "udp", peer: "uplink", hops: "device netfilter/input", packets: 40})
+		if name := targetOf(t, snapshot, "mac").Interfaces[0].Name; len(in.Hops) > 0 && in.Hops[0].Device != name {
+			t.Errorf("the packets of mac arrive at device %q, want its own, %q", in.Hops[0].Device, name)
+		}
 	})
 }
