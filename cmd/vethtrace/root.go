@@ -18,7 +18,8 @@ from the uplink through netfilter, routing, the bridge and the veth pair to the 
 On a terminal the tables are live; at the end, and wherever there is no terminal, they are plain text.
 With a command behind -- it is attached while that command runs, and exits with its status.
 
-Exit status: 0 done, 1 failed, 2 usage, 3 not allowed by the kernel or the rights, 4 no such target.`
+Exit status: 0 done, 1 failed, 2 usage, 3 not allowed by the kernel or the rights, 4 no such target,
+5 more targets than a limit allows.`
 
 const rootExample = `  vethtrace --container nginx
   vethtrace --all --detail devices

@@ -99,7 +99,7 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 	for _, name := range o.containers {
 		c, err := f.engine.Find(ctx, name)
 		if err != nil {
-			return err
+			return explainTarget(err, howName)
 		}
 		all = append(all, c)
 	}
