@@ -10,7 +10,8 @@ import (
 
 // Uplinks returns the devices by which packets of the traced devices enter and
 // leave the host: those of the host that a route uses and that are neither
-// traced nor a port of a traced bridge, by index.
+// traced nor a port of a traced bridge, and ports of a traced bridge that lead to
+// a wire or a virtual machine instead of a namespace, by index.
 //
 // traced are indexes of bridges, their ports or routed veth ends. Where devices
 // are stacked the lowest counts: a bond's slaves, a VLAN's or macvlan's parent,
@@ -38,6 +39,9 @@ func Uplinks(host Namespace, traced ...int) []Link {
 			}
 		}
 	}
+	for _, port := range s.wires {
+		s.lower(port)
+	}
 	slices.SortFunc(s.found, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
 	return s.found
 }
@@ -60,6 +64,7 @@ type stack struct {
 	host  Namespace
 	seen  map[int]bool // visited or excluded, by index
 	found []Link
+	wires []Link // ports of traced bridges that lead out of the host
 }
 
 func (s *stack) exclude(index int) {
@@ -68,9 +73,17 @@ func (s *stack) exclude(index int) {
 		return
 	}
 	for _, port := range s.host.Ports(index) {
-		s.seen[port.Index] = true
+		if leadsOut(port) {
+			s.wires = append(s.wires, port)
+		} else {
+			s.seen[port.Index] = true
+		}
 	}
 }
+
+// leadsOut tells whether a bridge's port leads to a wire, a tunnel or a virtual
+// machine; else a namespace is behind it, or nothing.
+func leadsOut(port Link) bool { return !paired(port.Kind) && port.Kind != "dummy" }
 
 func (s *stack) bridged(l Link) bool {
 	m := s.host.ByIndex(l.Master)
@@ -101,7 +114,7 @@ func (s *stack) below(l Link) []Link {
 	case "bridge":
 		wires := []Link{}
 		for _, port := range s.host.Ports(l.Index) {
-			if !paired(port.Kind) && port.Kind != "dummy" {
+			if leadsOut(port) {
 				wires = append(wires, port)
 			}
 		}

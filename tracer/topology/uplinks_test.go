@@ -59,7 +59,8 @@ func TestUplinks(t *testing.T) {
 			[]Route{route("0.0.0.0/0", 20)},
 			nil, "eth0",
 		},
-		{"the traced bridge has a physical port", []Link{enslaved(eth0, 10), docker0, web, eth1}, []Route{route("0.0.0.0/0", 10), route("198.51.100.0/24", 3)}, []int{10}, "eth1"},
+		{"the traced bridge has a physical port", []Link{enslaved(eth0, 10), docker0, web, eth1}, []Route{route("0.0.0.0/0", 10), route("198.51.100.0/24", 3)}, []int{10}, "eth0 eth1"},
+		{"the traced bridge has a virtual machine's tap", []Link{eth0, docker0, web, local(Link{Index: 12, Name: "vnet0", Kind: "tun", Master: 10})}, []Route{route("0.0.0.0/0", 2)}, []int{10}, "eth0 vnet0"},
 		{
 			"bond",
 			[]Link{enslaved(eth0, 30), enslaved(eth1, 30), local(Link{Index: 30, Name: "bond0", Kind: "bond"})},
