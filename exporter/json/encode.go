@@ -36,6 +36,23 @@ func EncodeLine(w io.Writer, s tracer.Snapshot) error {
 	return Encode(w, s, Options{})
 }
 
+// EncodeJourneys writes journeys alone, as the document's "journeys" has them:
+// {"journeys": [...]}.
+func EncodeJourneys(w io.Writer, journeys []tracer.Journey, o Options) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if o.Indent {
+		e.SetIndent("", "  ")
+	}
+	d := struct {
+		Journeys []journey `json:"journeys"`
+	}{all(journeys, encodeJourney)}
+	if err := e.Encode(d); err != nil {
+		return fmt.Errorf("write journeys as json: %w", err)
+	}
+	return nil
+}
+
 // all converts a slice; an empty one stays a list, never null.
 func all[From, To any](from []From, convert func(From) To) []To {
 	to := make([]To, len(from))

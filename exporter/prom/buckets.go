@@ -1,0 +1,135 @@
+package prom
+
+import (
+	"math"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/vethtrace/vethtrace/tracer/histogram"
+)
+
+// The two forms of a latency.
+const (
+	nativeSchema  = 3 // eight buckets per power of two: 9% wide
+	classicFirst  = 64
+	classicCount  = 20 // 64 ns doubling to 33.6 ms
+	secondsPerNs  = 1e-9
+	noObservation = math.MinInt
+)
+
+// Form says which histograms are exposed.
+type Form struct {
+	Native  bool // for scrapers that take protobuf
+	Classic bool // for all others
+}
+
+// layout knows for each bucket of the tracer in which ones of Prometheus it
+// lies. Classic bounds are powers of two, as every sixteenth of the tracer's
+// are, so nothing is moved but values that equal a bound, which count above
+// it. A native bucket takes those of the tracer's whose middle it holds: the
+// bucket's own width of 3% to 6% is the error.
+type layout struct {
+	form    Form
+	bounds  []float64 // upper bounds of the classic buckets, s
+	classic [histogram.Buckets + 1]int
+	native  [histogram.Buckets + 1]int
+}
+
+func newLayout(form Form) *layout {
+	l := &layout{form: form}
+	for i := range classicCount {
+		l.bounds = append(l.bounds, float64(uint64(classicFirst)<<i)*secondsPerNs)
+	}
+	for i := range l.classic {
+		lower := histogram.Lower(i)
+		for l.classic[i] < classicCount && lower >= uint64(classicFirst)<<l.classic[i] {
+			l.classic[i]++
+		}
+		l.native[i] = nativeIndex(i)
+	}
+	return l
+}
+
+// nativeIndex is the native bucket that holds the middle of the tracer's bucket
+// i: index n has the values above 2^((n-1)/8) s, up to 2^(n/8) s.
+func nativeIndex(i int) int {
+	middle := float64(histogram.Lower(i))
+	if i < histogram.Buckets {
+		middle = (middle + float64(histogram.Upper(i)-1)) / 2
+	}
+	if middle == 0 {
+		return noObservation // the zero bucket
+	}
+	return int(math.Ceil(math.Log2(middle*secondsPerNs) * (1 << nativeSchema)))
+}
+
+// write makes the dto of a histogram: times in seconds.
+func (l *layout) write(h *histogram.Histogram) *dto.Histogram {
+	count := h.Count()
+	out := &dto.Histogram{SampleCount: proto.Uint64(count), SampleSum: proto.Float64(float64(h.Sum) * secondsPerNs)}
+	if l.form.Classic {
+		l.writeClassic(h, out)
+	}
+	if l.form.Native {
+		l.writeNative(h, out)
+	}
+	return out
+}
+
+// counts calls f for each bucket that is not empty, overflow last.
+func counts(h *histogram.Histogram, f func(bucket int, n uint64)) {
+	for i, n := range h.Counts {
+		if n > 0 {
+			f(i, n)
+		}
+	}
+	if h.Overflow > 0 {
+		f(histogram.Buckets, h.Overflow)
+	}
+}
+
+func (l *layout) writeClassic(h *histogram.Histogram, out *dto.Histogram) {
+	var own [classicCount + 1]uint64
+	counts(h, func(bucket int, n uint64) { own[l.classic[bucket]] += n })
+	out.Bucket = make([]*dto.Bucket, classicCount)
+	var below uint64
+	for i, bound := range l.bounds {
+		below += own[i]
+		out.Bucket[i] = &dto.Bucket{UpperBound: proto.Float64(bound), CumulativeCount: proto.Uint64(below)}
+	}
+}
+
+func (l *layout) writeNative(h *histogram.Histogram, out *dto.Histogram) {
+	out.Schema = proto.Int32(nativeSchema)
+	out.ZeroThreshold = proto.Float64(0)
+	var zero uint64
+	var last int
+	var lastCount int64
+	counts(h, func(bucket int, n uint64) {
+		index := l.native[bucket]
+		switch {
+		case index == noObservation:
+			zero += n
+			return
+		case len(out.PositiveSpan) > 0 && index == last:
+			lastCount += int64(n)
+			out.PositiveDelta[len(out.PositiveDelta)-1] += int64(n)
+			return
+		case len(out.PositiveSpan) == 0:
+			out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: proto.Int32(int32(index)), Length: proto.Uint32(1)})
+		case index == last+1:
+			*out.PositiveSpan[len(out.PositiveSpan)-1].Length++
+		default:
+			gap := int32(index - last - 1)
+			out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: proto.Int32(gap), Length: proto.Uint32(1)})
+		}
+		out.PositiveDelta = append(out.PositiveDelta, int64(n)-lastCount)
+		last, lastCount = index, int64(n)
+	})
+	out.ZeroCount = proto.Uint64(zero)
+	if len(out.PositiveSpan) == 0 && zero == 0 {
+		// a span without buckets tells a native histogram that is empty from a classic one
+		out.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}}
+	}
+}

@@ -1,0 +1,68 @@
+package prom
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// life makes of a target what its series say. What a snapshot has is not
+// changed, and its histograms are kept until the next one.
+func (c *Collector) life(t *tracer.Target, duration time.Duration) life {
+	name := c.containers.of(t.Name)
+	b := book{}
+	for direction, a := range t.Accounting {
+		way := tracer.Direction(direction).String()
+		b.count(started, float64(a.Started), name, way)
+		for outcome, n := range outcomes(a) {
+			b.count(packets, float64(n), name, way, outcome)
+		}
+		for _, s := range t.Skipped[direction] {
+			b.count(skipped, float64(s.Count), name, way, c.reasons.of(s.Reason))
+		}
+	}
+	for i := range t.Drops {
+		d := &t.Drops[i]
+		b.count(drops, float64(d.Count), name, d.Direction.String(), c.hops.of(d.Hop), c.reasons.of(d.Reason))
+	}
+	for i := range t.Paths {
+		c.path(b, name, &t.Paths[i])
+	}
+	if t.Waiting.Transport.Hist.Count() > 0 {
+		b.observe(waitingLatency, &t.Waiting.Transport.Hist, name, "transport")
+	}
+	if t.Waiting.Reader.Hist.Count() > 0 {
+		b.observe(waitingLatency, &t.Waiting.Reader.Hist, name, "reader")
+	}
+	if t.Proxied != nil {
+		b.observe(proxyLatency, &t.Proxied.Proxy.Hist, name)
+	}
+	b.count(observed, duration.Seconds(), name)
+	return life{name: name, id: fmt.Sprintf("%s %s %d %d", t.ID, t.Name, t.PID, t.Netns), running: !t.Gone, book: b}
+}
+
+func (c *Collector) path(b book, name string, p *tracer.Path) {
+	way, peer := p.Direction.String(), peerKind(p.Peer)
+	b.observe(pathLatency, &p.Latency.Hist, name, way, peer, p.Flow)
+	b.count(bytes, float64(p.Bytes), name, way, peer)
+	b.count(segments, float64(p.Segments), name, way, peer)
+	for i := range p.Hops {
+		h := &p.Hops[i]
+		b.observe(hopLatency, &h.Latency.Hist, name, way, h.Side.String(), c.hops.of(h.Name))
+	}
+}
+
+// peerKind is the peer without a name: there are as many of those as containers.
+func peerKind(peer string) string {
+	kind, _, _ := strings.Cut(peer, ":")
+	return kind
+}
+
+func outcomes(a tracer.Accounting) map[string]uint64 {
+	return map[string]uint64{
+		"completed": a.Completed, "dropped": a.Dropped, "merged": a.Merged, "evicted": a.Evicted,
+		"expired": a.Expired, "cut": a.Cut, "cloned": a.Cloned,
+	}
+}
