@@ -1,0 +1,185 @@
+// Package serve answers scrapers: metrics, health, slow journeys and a landing
+// page, with TLS and authentication as the exporter toolkit has them.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
+)
+
+// DefaultAddress is where an exporter listens: for this machine only.
+const DefaultAddress = "127.0.0.1:19787"
+
+// Bounds of what a client may take: one that is slow or hangs holds nothing.
+const (
+	headerTime   = 5 * time.Second
+	readTime     = 10 * time.Second
+	writeTime    = 60 * time.Second
+	idleTime     = 2 * time.Minute
+	maxHeader    = 64 << 10
+	shutdownTime = 5 * time.Second
+)
+
+// The paths beside that of the metrics.
+const (
+	healthyPath  = "/-/healthy"
+	readyPath    = "/-/ready"
+	journeysPath = "/journeys"
+)
+
+// Config says what is served, and where.
+type Config struct {
+	Addresses     []string // host:port; default DefaultAddress
+	ConfigFile    string   // of the exporter toolkit: TLS and users; "": plain
+	Insecure      bool     // addresses of other machines are allowed without ConfigFile
+	TelemetryPath string   // default /metrics
+	Version       string
+	Metrics       prometheus.Gatherer
+	Journeys      http.Handler // nil: none
+	Ready         func() bool  // attached
+	Log           *slog.Logger
+}
+
+// PublicError tells of an address that other machines reach, without TLS or users.
+type PublicError struct{ Address string }
+
+// Error implements error.
+func (e *PublicError) Error() string {
+	return fmt.Sprintf("listen on %s: other machines reach that address, and nothing asks who they are", e.Address)
+}
+
+// Server is one that has been checked and not started.
+type Server struct {
+	cfg  Config
+	http *http.Server
+}
+
+// New checks where to listen and makes the pages. Its errors are those of
+// addresses (among them a [PublicError]), of the path, and of the file.
+func New(cfg Config) (*Server, error) {
+	if len(cfg.Addresses) == 0 {
+		cfg.Addresses = []string{DefaultAddress}
+	}
+	if cfg.TelemetryPath == "" {
+		cfg.TelemetryPath = "/metrics"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, address := range cfg.Addresses {
+		if err := check(address, cfg.ConfigFile != "" || cfg.Insecure); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.ConfigFile != "" {
+		if err := web.Validate(cfg.ConfigFile); err != nil {
+			return nil, fmt.Errorf("read %s: %w", cfg.ConfigFile, err)
+		}
+	}
+	pages, err := pages(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{cfg: cfg, http: &http.Server{
+		Handler: pages, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime,
+		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+	}}, nil
+}
+
+// check reads an address; one that other machines reach needs leave.
+func check(address string, public bool) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("listen on %q: want HOST:PORT: %w", address, err)
+	}
+	if public || host == "localhost" {
+		return nil
+	}
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().IsLoopback() {
+		return nil
+	}
+	return &PublicError{Address: address}
+}
+
+func pages(cfg Config) (http.Handler, error) {
+	taken := []string{"/", healthyPath, readyPath, journeysPath}
+	for _, path := range taken {
+		if cfg.TelemetryPath == path || !strings.HasPrefix(cfg.TelemetryPath, "/") {
+			return nil, fmt.Errorf("serve metrics under %q: want a path such as /metrics that is not %s", cfg.TelemetryPath,
+				strings.Join(taken, ", "))
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET "+cfg.TelemetryPath, promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelError),
+	}))
+	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "healthy") })
+	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {
+		if cfg.Ready != nil && !cfg.Ready() {
+			answer(w, http.StatusServiceUnavailable, "not attached")
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	links := []web.LandingLinks{
+		{Address: cfg.TelemetryPath, Text: "Metrics"},
+		{Address: healthyPath, Text: "Healthy"},
+		{Address: readyPath, Text: "Ready", Description: "once everything is attached"},
+	}
+	if cfg.Journeys != nil {
+		mux.Handle("GET "+journeysPath, cfg.Journeys)
+		links = append(links, web.LandingLinks{Address: journeysPath, Text: "Slow journeys", Description: "the last 256, stamp by stamp"})
+	}
+	landing, err := web.NewLandingPage(web.LandingConfig{
+		Name: "vethtrace", Description: "Per-hop latency of containers' packets", Version: cfg.Version, Links: links,
+		Profiling: "false",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the landing page: %w", err)
+	}
+	mux.Handle("GET /{$}", landing)
+	return mux, nil
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, text)
+}
+
+// Run serves until ctx ends; then requests under way have five seconds.
+func (s *Server) Run(ctx context.Context) error {
+	socket := false
+	flags := &web.FlagConfig{
+		WebListenAddresses: &s.cfg.Addresses, WebSystemdSocket: &socket, WebConfigFile: &s.cfg.ConfigFile,
+	}
+	served := make(chan error, 1)
+	go func() { served <- web.ListenAndServe(s.http, flags, s.cfg.Log) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve metrics: %w", err)
+	case <-ctx.Done():
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	err := s.http.Shutdown(ending)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close() // a scraper that hangs does not keep us
+	}
+	<-served
+	if err != nil {
+		return fmt.Errorf("stop serving metrics: %w", err)
+	}
+	return nil
+}
