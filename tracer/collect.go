@@ -34,6 +34,7 @@ type pathState struct {
 	// Once the path is retired: the peer's number may be another's.
 	peerName    string
 	peerDevices map[int]string
+	end         time.Time
 	egress      bool
 	protocol    uint8
 	flags       uint8
@@ -216,6 +217,7 @@ func (c *collection) retire(target *target, t *Tracer) {
 			continue
 		}
 		state.peerName, state.peerDevices = t.peer(state), t.devicesOfPeer(state.target, state.peer)
+		state.end = time.Now()
 		path := mem.paths.at(i)
 		atomic.StoreUint32(&path.Ready, 0)
 		for _, block := range state.blocks {
@@ -269,6 +271,7 @@ func (t *Tracer) collectRounds(ctx context.Context) {
 func (t *Tracer) endRound() {
 	start := max(0, time.Since(t.start)-t.cfg.Interval)
 	t.seen.read(t)
+	t.forget(time.Now())
 	for _, state := range t.seen.paths {
 		for _, s := range state.series {
 			s.round(start)

@@ -34,7 +34,9 @@ type Config struct {
 	Protocol    string       // tcp, udp, icmp or a number: only these start a journey; "" any
 	Ports       []uint16     // only packets from or to one of these ports; none: any
 	Peer        netip.Prefix // only packets from or to these addresses; invalid: any
-	Follow      bool         // targets of any mode may be added later: all programs are loaded
+	// Keep is how long what was seen of a target stays in snapshots after its end; 0: for the run.
+	Keep   time.Duration
+	Follow bool // targets of any mode may be added later: all programs are loaded
 	// Controller is the cgroup v1 controller that tells host-mode targets added
 	// later apart; "" is cgroup v2.
 	Controller string

@@ -3,6 +3,7 @@ package tracer
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/internal/netns"
@@ -27,6 +28,7 @@ type target struct {
 
 	gone    bool
 	totals  *[2]Total // once it is gone, as below
+	end     time.Time // once it is gone
 	account [2]counts // once it is gone
 	drops   []Drop
 }

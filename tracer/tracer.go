@@ -258,7 +258,7 @@ func (t *Tracer) remove(target *target) error {
 	err := errors.Join(t.windows.leave(target), t.cycle.leave(target), target.links.close(), t.writeGroups())
 	t.cutLive(target)
 	t.keep(target)
-	target.gone = true
+	target.gone, target.end = true, time.Now()
 	t.removed = append(t.removed, target)
 	return errors.Join(err, target.ns.Close())
 }
