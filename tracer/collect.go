@@ -272,6 +272,9 @@ func (t *Tracer) endRound() {
 	start := max(0, time.Since(t.start)-t.cfg.Interval)
 	t.seen.read(t)
 	t.forget(time.Now())
+	if t.cfg.NoRounds {
+		return
+	}
 	for _, state := range t.seen.paths {
 		for _, s := range state.series {
 			s.round(start)

@@ -35,8 +35,10 @@ type Config struct {
 	Ports       []uint16     // only packets from or to one of these ports; none: any
 	Peer        netip.Prefix // only packets from or to these addresses; invalid: any
 	// Keep is how long what was seen of a target stays in snapshots after its end; 0: for the run.
-	Keep   time.Duration
-	Follow bool // targets of any mode may be added later: all programs are loaded
+	Keep time.Duration
+	// NoRounds keeps no rounds of latencies, for runs of weeks: they take 32 bytes per second and hop.
+	NoRounds bool
+	Follow   bool // targets of any mode may be added later: all programs are loaded
 	// Controller is the cgroup v1 controller that tells host-mode targets added
 	// later apart; "" is cgroup v2.
 	Controller string

@@ -30,8 +30,10 @@ type follower struct {
 	tracer adder
 	mapper mapper
 	all    bool
-	engine bool            // one tells what starts
-	names  map[string]bool // of the containers asked for
+	some   func(container.Container) bool // under all; nil: each
+	known  *directory                     // nil but for the exporter
+	engine bool                           // one tells what starts
+	names  map[string]bool                // of the containers asked for
 	live   map[string]member
 	ends   chan instance
 	log    *slog.Logger
@@ -47,14 +49,18 @@ type instance struct {
 // last one has ended and no engine can tell of others.
 func (f *found) attend(ctx context.Context, t adder) <-chan struct{} {
 	w := &follower{
-		tracer: t, mapper: f.mapper, all: f.all, engine: f.engine != nil, names: map[string]bool{},
+		tracer: t, mapper: f.mapper, all: f.all, some: f.wants, known: f.known,
+		engine: f.engine != nil, names: map[string]bool{},
 		live: map[string]member{}, ends: make(chan instance), log: f.log,
 	}
-	f.follower = w
+	for _, name := range f.awaited {
+		w.names[name] = true
+	}
 	for _, m := range f.members {
 		if m.ID != "" {
 			w.names[m.Name] = true
 		}
+		w.known.put(m)
 		w.began(ctx, m)
 	}
 	var events <-chan container.Event
@@ -62,18 +68,22 @@ func (f *found) attend(ctx context.Context, t adder) <-chan struct{} {
 		events = f.engine.Watch(ctx)
 	}
 	if f.all {
-		w.addRunning(ctx, f.engine)
+		w.addRunning(ctx, f)
 	}
+	f.text = described(w.live)
 	over := make(chan struct{})
 	go w.run(ctx, events, over)
 	return over
 }
 
+// described says what was traced when it began to be attended to.
+func (f *found) described() string { return f.text }
+
 // described says what is traced: nginx (bridge), web (host).
-func (f *found) described() string {
+func described(live map[string]member) string {
 	const most = 5
 	var names []string
-	for _, m := range f.follower.live {
+	for _, m := range live {
 		names = append(names, fmt.Sprintf("%s (%s)", m.Name, m.Mode))
 	}
 	slices.Sort(names)
@@ -88,12 +98,13 @@ func (f *found) described() string {
 
 // addRunning adds what has begun since the targets were looked for, so that the
 // ready line is true of all that runs.
-func (w *follower) addRunning(ctx context.Context, engine *container.Docker) {
-	all, err := engine.List(ctx)
+func (w *follower) addRunning(ctx context.Context, f *found) {
+	all, err := f.list(ctx)
 	if err != nil {
 		w.log.Warn("the engine does not answer, trying again", "error", err)
 		return
 	}
+	w.known.reached(true)
 	for _, m := range group(all, w.mapper.host) {
 		if now, ok := w.live[m.key()]; !ok || now.PID != m.PID {
 			w.started(ctx, m.Container)
@@ -161,11 +172,17 @@ func (w *follower) event(ctx context.Context, e container.Event) {
 			w.log.Info("container has another name, shown under the old one", "name", m.Name, "new", e.Container.Name)
 		}
 	case container.Unreachable:
+		w.known.reached(false)
 		w.log.Warn("the engine does not answer: starts are not noticed until it does", "error", e.Err)
+	case container.Reachable:
+		w.known.reached(true)
+		w.log.Info("the engine answers again")
 	}
 }
 
-func (w *follower) wants(c container.Container) bool { return w.all || w.names[c.Name] }
+func (w *follower) wants(c container.Container) bool {
+	return w.all && (w.some == nil || w.some(c)) || w.names[c.Name]
+}
 
 func (w *follower) started(ctx context.Context, c container.Container) {
 	for _, m := range w.live {
@@ -184,9 +201,13 @@ func (w *follower) started(ctx context.Context, c container.Container) {
 
 // add traces one more; what cannot be traced is told, and left out.
 func (w *follower) add(ctx context.Context, m member) {
+	w.known.put(m) // before a scrape can tell of it
 	spec, err := w.mapper.spec(m)
 	if err == nil {
 		err = errors.Join(w.tracer.Add(spec), spec.Netns.Close())
+	}
+	if err != nil {
+		w.known.drop(m)
 	}
 	var noWay *tracer.NoWayError
 	switch {
@@ -228,6 +249,7 @@ func (w *follower) remove(m member) {
 		w.log.Warn("some of what was attached to an ended target stays until vethtrace ends", "name", m.Name, "error", err)
 		return
 	}
+	w.known.drop(m)
 	if w.engine && m.ID != "" && !w.all {
 		w.log.Info("target has ended, waiting for it to start again", "name", m.Name)
 		return

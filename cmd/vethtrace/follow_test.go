@@ -236,10 +236,10 @@ func TestFollowListeners(t *testing.T) {
 }
 
 func TestDescribed(t *testing.T) {
-	f := &found{follower: &follower{live: map[string]member{}}}
+	live := map[string]member{}
 	name := func(names ...string) {
 		for _, n := range names {
-			f.follower.live[n] = member{Container: container.Container{Name: n, Mode: "bridge"}}
+			live[n] = member{Container: container.Container{Name: n, Mode: "bridge"}}
 		}
 	}
 	for _, step := range []struct {
@@ -252,7 +252,7 @@ func TestDescribed(t *testing.T) {
 		{[]string{"c", "d", "e", "f"}, "6 targets"},
 	} {
 		name(step.add...)
-		if got := f.described(); got != step.want {
+		if got := described(live); got != step.want {
 			t.Errorf("got %q, want %q", got, step.want)
 		}
 	}

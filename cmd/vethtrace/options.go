@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vethtrace/vethtrace/tracer"
+	"github.com/vethtrace/vethtrace/tracer/container"
 )
 
 // The bounds of what may be asked for.
@@ -166,6 +167,11 @@ type targetOptions struct {
 	dockerHost string
 	memoryText string
 	selfCheck  bool
+
+	// Of the exporter only:
+	wants   func(container.Container) bool // under all; nil: each
+	patient bool                           // what does not run yet, and an engine that does not answer, are waited for
+	known   *directory
 }
 
 func (o *targetOptions) register(cmd *cobra.Command) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 
@@ -59,15 +60,18 @@ type found struct {
 	mapper  mapper
 	members []member // to begin with
 	all     bool
+	wants   func(container.Container) bool // under all; nil: each
 	most    int
+	awaited []string   // names that do not run yet
+	known   *directory // nil but for the exporter
 	log     *slog.Logger
 
-	follower *follower
+	text string // what is traced, once it is attended to
 }
 
 // find asks for everything that was named.
 func (o *targetOptions) find(ctx context.Context, log *slog.Logger) (*found, error) {
-	f := &found{all: o.all, most: o.maxTargets, log: log, mapper: mapper{log: log}}
+	f := &found{all: o.all, wants: o.wants, most: o.maxTargets, known: o.known, log: log, mapper: mapper{log: log}}
 	err := f.open(o)
 	if err == nil {
 		err = f.resolve(ctx, o)
@@ -98,6 +102,9 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 	var all []container.Container
 	for _, name := range o.containers {
 		c, err := f.engine.Find(ctx, name)
+		if o.patient && f.await(name, err) {
+			continue
+		}
 		if err != nil {
 			return explainTarget(err, howName)
 		}
@@ -124,16 +131,47 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 		all = append(all, c)
 	}
 	if o.all {
-		var err error
-		if all, err = f.engine.List(ctx); err != nil {
+		listed, err := f.list(ctx)
+		if err != nil && (!o.patient || !f.await("", err)) {
 			return err
 		}
+		all = append(all, listed...)
 	}
 	f.members = group(all, f.mapper.host)
 	if f.all && len(f.members) > f.most {
 		f.members = f.members[:f.most] // the follower tells of the others
 	}
 	return nil
+}
+
+// list describes the running containers that are wanted under --all.
+func (f *found) list(ctx context.Context) ([]container.Container, error) {
+	all, err := f.engine.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(c container.Container) bool { return f.wants != nil && !f.wants(c) }), nil
+}
+
+// await tells whether there is a container, or an engine, to wait for: the
+// exporter is started at boot, before they are.
+func (f *found) await(name string, err error) bool {
+	var notFound *container.NotFoundError
+	var notRunning *container.NotRunningError
+	var engine *container.EngineError
+	switch {
+	case errors.As(err, &notFound), errors.As(err, &notRunning):
+		f.log.Info("container does not run yet, waiting for it", "name", name)
+	case errors.As(err, &engine) && !errors.Is(explainEngine(engine), fs.ErrPermission):
+		f.log.Warn("the engine does not answer, waiting for it", "error", err)
+		f.known.reached(false)
+	default:
+		return false
+	}
+	if name != "" {
+		f.awaited = append(f.awaited, name)
+	}
+	return true
 }
 
 // configure adds to the tracer's configuration what depends on an engine.

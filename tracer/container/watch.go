@@ -30,9 +30,10 @@ const (
 	Stopped                      // its first process has ended
 	Renamed                      // runs on under another name
 	Unreachable                  // the engine can't be asked, Err says why; Watch tries again
+	Reachable                    // after Unreachable: it answers again, and what changed meanwhile has been told
 )
 
-// String returns started, stopped, renamed or unreachable.
+// String returns started, stopped, renamed, unreachable or reachable.
 func (k EventKind) String() string {
 	switch k {
 	case Started:
@@ -43,6 +44,8 @@ func (k EventKind) String() string {
 		return "renamed"
 	case Unreachable:
 		return "unreachable"
+	case Reachable:
+		return "reachable"
 	}
 	return fmt.Sprintf("EventKind(%d)", k)
 }
@@ -71,21 +74,22 @@ type watcher struct {
 	docker *Docker
 	out    chan Event
 	known  map[string]Container // told as running, by id
+	away   bool                 // told as unreachable
 }
 
 func (w *watcher) run(ctx context.Context) {
 	defer close(w.out)
-	backoff, told := minBackoff, false
+	backoff := minBackoff
 	for ctx.Err() == nil {
 		connected, err := w.session(ctx)
 		if connected {
-			backoff, told = minBackoff, false
+			backoff = minBackoff
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if !told {
-			told = true
+		if !w.away {
+			w.away = true
 			w.send(ctx, Event{Kind: Unreachable, Err: err})
 		}
 		select {
@@ -121,6 +125,10 @@ func (w *watcher) session(ctx context.Context) (connected bool, err error) {
 			return connected, err
 		}
 		connected = true
+		if w.away {
+			w.away = false
+			w.send(ctx, Event{Kind: Reachable})
+		}
 		select {
 		case <-ended:
 			return connected, &EngineError{Host: w.docker.host, Err: cause}

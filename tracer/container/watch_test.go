@@ -100,6 +100,19 @@ func TestDockerWatchReconnects(t *testing.T) {
 	expect(t, events, Stopped, "web", oldPID)
 	expect(t, events, Started, "web", restarted)
 	expect(t, events, Started, "isolated", fresh)
+	if r := next(t, events); r.Kind != Reachable || r.Err != nil {
+		t.Fatalf("%s %v, want reachable", r.Kind, r.Err)
+	}
+
+	// And again: each time away is told once.
+	e.stop()
+	if u := next(t, events); u.Kind != Unreachable {
+		t.Fatalf("%s, want unreachable", u.Kind)
+	}
+	e.start()
+	if r := next(t, events); r.Kind != Reachable {
+		t.Fatalf("%s, want reachable", r.Kind)
+	}
 }
 
 func TestDockerWatchWithoutEngine(t *testing.T) {
