@@ -47,13 +47,14 @@ func closeAll(all []link.Link) error {
 type attacher struct {
 	ns       *netns.NS
 	programs map[string]*ebpf.Program
-	inside   bool      // the calling thread is in the namespace already
+	inside   bool // the calling thread is in the namespace already
+	attached *tally
 	later    *schedule // takes what is to be attached; nil: it is attached at once
 }
 
 // in attaches in a namespace: later, while the programs are still being loaded.
 func (t *Tracer) in(ns *netns.NS) attacher {
-	return attacher{ns: ns, programs: t.kernel.programs, later: t.later}
+	return attacher{ns: ns, programs: t.kernel.programs, attached: t.attached, later: t.later}
 }
 
 // with calls attach inside the namespace with a program.
@@ -90,7 +91,7 @@ func (a attacher) tcx(to *links, h HookSpec, ifindex int) error {
 		if err != nil {
 			return attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "tcx (Linux 6.6)", err)
 		}
-		to.devices = append(to.devices, l)
+		to.devices = append(to.devices, a.attached.hold(h, l))
 		return nil
 	})
 }
@@ -124,7 +125,7 @@ func (a attacher) netfilter(to *links, h HookSpec, priority int) error {
 			if err != nil {
 				return attachError(fmt.Sprintf("%s at %s", h.Program, h.Point), "netfilter links (Linux 6.4)", err)
 			}
-			to.held = append(to.held, l)
+			to.held = append(to.held, a.attached.hold(h, l))
 		}
 		return nil
 	})
@@ -153,7 +154,7 @@ func (a attacher) tracepoint(to *links, h HookSpec) error {
 		if err != nil {
 			return attachError(h.Program, "BTF tracepoints (Linux 5.5)", err)
 		}
-		to.held = append(to.held, l)
+		to.held = append(to.held, a.attached.hold(h, l))
 		return nil
 	})
 }

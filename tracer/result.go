@@ -54,7 +54,8 @@ type Snapshot struct {
 	Targets  []Target
 	Journeys []Journey // slow and sampled ones, in order of their end, since Open
 	Observer Observer
-	Notes    []string // what a reader must know: a bound NFQUEUE, a hook that could not be attached
+	Hooks    []Attachment // what is attached now
+	Notes    []string     // what a reader must know: a bound NFQUEUE, a hook that could not be attached
 	// Environment is what was traced in; nil where it was not read.
 	Environment *environment.Environment
 }

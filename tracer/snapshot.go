@@ -61,7 +61,7 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	for _, record := range t.seen.records {
 		s.Journeys = append(s.Journeys, t.journey(record)...)
 	}
-	s.Observer = t.observer(s, null)
+	s.Observer, s.Hooks = t.observer(s, null), t.attachments()
 	return s, nil
 }
 

@@ -16,17 +16,18 @@ import (
 
 // Tracer holds what is attached, and what was seen.
 type Tracer struct {
-	cfg     Config
-	host    *netns.NS
-	ownHost bool
-	kernel  *kernel
-	later   *schedule // while Open waits for programs: what is to be attached
-	tables  tables
-	ring    *ringbuf.Reader
-	facts   facts
-	start   time.Time
-	ended   time.Time     // when no journey started any more; zero: tracing
-	clock   time.Duration // CLOCK_MONOTONIC at start
+	cfg      Config
+	host     *netns.NS
+	ownHost  bool
+	kernel   *kernel
+	later    *schedule // while Open waits for programs: what is to be attached
+	tables   tables
+	ring     *ringbuf.Reader
+	facts    facts
+	attached *tally
+	start    time.Time
+	ended    time.Time     // when no journey started any more; zero: tracing
+	clock    time.Duration // CLOCK_MONOTONIC at start
 
 	mu        sync.Mutex // guards all below
 	targets   []*target  // by number; nil: free
@@ -58,7 +59,7 @@ type Tracer struct {
 // The caller closes the tracer; ctx ends its goroutines too.
 func Open(ctx context.Context, cfg Config, specs ...TargetSpec) (*Tracer, error) {
 	t := &Tracer{
-		cfg: cfg.withDefaults(), host: cfg.Host,
+		cfg: cfg.withDefaults(), host: cfg.Host, attached: newTally(),
 		uplinks: map[int]bool{}, bridges: map[int]bool{}, hostNames: map[int]string{},
 	}
 	if t.cfg.Capacity < len(specs) {

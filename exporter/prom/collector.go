@@ -188,6 +188,14 @@ func (c *Collector) exposeObserver(ch chan<- prometheus.Metric, s tracer.Snapsho
 	counter(c.gauges.missed, s.Observer.RecursionMisses)
 	counter(c.gauges.ringLost, s.Observer.RingLost)
 	counter(c.gauges.unpathed, s.Observer.Unpathed)
+	for _, h := range s.Hooks {
+		attached := 0.0
+		if h.Links > 0 {
+			attached = 1
+		}
+		ch <- gauge(c.gauges.hook, attached, h.Hook, string(h.Provider))
+		ch <- gauge(c.gauges.hookLinks, float64(h.Links), h.Hook, string(h.Provider))
+	}
 	if c.cfg.EngineUp != nil {
 		up := 0.0
 		if c.cfg.EngineUp() {

@@ -76,6 +76,8 @@ type gauges struct {
 	targets    *prometheus.Desc
 	scrapeTime *prometheus.Desc
 	engineUp   *prometheus.Desc
+	hook       *prometheus.Desc
+	hookLinks  *prometheus.Desc
 }
 
 func newGauges() gauges {
@@ -94,14 +96,17 @@ func newGauges() gauges {
 		unpathed:   desc("unpathed_total", "Completed journeys whose path had no room in the table: counted, not in a histogram."),
 		targets:    desc("targets", "Containers, processes and namespaces that are traced now."),
 		scrapeTime: desc("scrape_duration_seconds", "Time that collecting these metrics took."),
-		engineUp:   desc("engine_up", "Whether the engine answers: 1, or 0 while starts and stops are not noticed."),
+		hook: desc("hook_attached", "Whether a hook is attached now: 1, or 0. Hooks of windows, such as null hops, come and go under load.",
+			"hook", "provider"),
+		hookLinks: desc("hook_links", "In how many places a hook is attached now: devices, namespaces by family, or the machine.", "hook", "provider"),
+		engineUp:  desc("engine_up", "Whether the engine answers: 1, or 0 while starts and stops are not noticed."),
 	}
 }
 
 func (g gauges) describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		g.inFlight, g.target, g.stampCost, g.stamps, g.share, g.missed, g.ringLost, g.unpathed,
-		g.targets, g.scrapeTime, g.engineUp,
+		g.targets, g.scrapeTime, g.engineUp, g.hook, g.hookLinks,
 	} {
 		ch <- d
 	}
