@@ -39,7 +39,7 @@ func TestDocker(t *testing.T) {
 	page := fmt.Sprintf("http://%s:8080/", e.Host.IP4)
 	visit(ctx, t, e, page)
 
-	v := startVethtrace(t, e, "--container", "nginx", "--container", "sidecar", "--docker-host", "unix://"+e.Socket, "-o", "json", "--log-level", "debug")
+	v := startVethtrace(t, e.Host, "--container", "nginx", "--container", "sidecar", "--docker-host", "unix://"+e.Socket, "-o", "json", "--log-level", "debug")
 	v.await(t, "attached to nginx (bridge) in")
 	visit(ctx, t, e, page)
 	docker("exec", "other", "curl", "-sf", "-o", "/dev/null", "http://172.17.0.2/")
@@ -87,7 +87,7 @@ func TestDockerAll(t *testing.T) {
 		}
 	}
 	docker("run", "-d", "--network", "none", "--name", "nowhere", "tools")
-	v := startVethtrace(t, e, "--all", "--docker-host", "unix://"+e.Socket, "-o", "json", "--log-level", "debug")
+	v := startVethtrace(t, e.Host, "--all", "--docker-host", "unix://"+e.Socket, "-o", "json", "--log-level", "debug")
 	v.await(t, "attached to no target yet")
 	docker("run", "-d", "-p", "8080:80", "--name", "nginx", "nginx")
 	v.await(t, "container is traced\" name=nginx")
@@ -107,7 +107,7 @@ func TestDockerAll(t *testing.T) {
 		}
 	}
 
-	none := startVethtrace(t, e, "--container", "nowhere", "--docker-host", "unix://"+e.Socket)
+	none := startVethtrace(t, e.Host, "--container", "nowhere", "--docker-host", "unix://"+e.Socket)
 	if status := none.wait(t); status != exitFailed || !strings.Contains(none.messages(t), "network mode none") {
 		t.Errorf("status %d: %s", status, none.messages(t))
 	}
@@ -170,7 +170,7 @@ type running struct {
 	ended chan error
 }
 
-func startVethtrace(t *testing.T, e *engine.Engine, args ...string) *running {
+func startVethtrace(t *testing.T, host *lab.Node, args ...string) *running {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -183,7 +183,7 @@ func startVethtrace(t *testing.T, e *engine.Engine, args ...string) *running {
 	}
 	defer file.Close()
 	v.cmd = &exec.Cmd{Path: exe, Args: append([]string{"vethtrace"}, args...), Stdout: &v.out, Stderr: file}
-	if err := e.Host.NS.Do(v.cmd.Start); err != nil {
+	if err := host.NS.Do(v.cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	go func() { v.ended <- v.cmd.Wait() }()

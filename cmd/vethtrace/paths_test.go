@@ -46,7 +46,7 @@ func TestDockerPaths(t *testing.T) {
 // traced is what vethtrace saw of some load.
 func traced(ctx context.Context, t *testing.T, e *engine.Engine, name string, load func(context.Context)) tracer.Target {
 	t.Helper()
-	v := startVethtrace(t, e, "--container", name, "--docker-host", "unix://"+e.Socket, "-o", "json")
+	v := startVethtrace(t, e.Host, "--container", name, "--docker-host", "unix://"+e.Socket, "-o", "json")
 	v.await(t, "attached to "+name)
 	load(ctx)
 	s := v.end(t, os.Interrupt)
@@ -183,7 +183,7 @@ func testTargetErrors(t *testing.T, e *engine.Engine) {
 	}{
 		{"ngnix", exitNoTarget, "nginx"}, {"created", exitNoTarget, "created"},
 	} {
-		v := startVethtrace(t, e, "--container", c.name, "--docker-host", "unix://"+e.Socket)
+		v := startVethtrace(t, e.Host, "--container", c.name, "--docker-host", "unix://"+e.Socket)
 		status, said := v.wait(t), v.messages(t)
 		if status != c.status || !strings.Contains(said, c.says) || strings.Count(said, "\n") != 1 {
 			t.Errorf("%s: status %d, %q; want status %d and one line with %q", c.name, status, said, c.status, c.says)

@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/vethtrace/vethtrace/exporter/serve"
+	"github.com/vethtrace/vethtrace/internal/lab"
+)
+
+// What scrapers accept.
+const (
+	acceptText        = "text/plain; version=0.0.4"
+	acceptOpenMetrics = "application/openmetrics-text; version=1.0.0"
+	acceptProtobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+)
+
+// scraper reads an exporter's metrics from within a namespace.
+type scraper struct {
+	host   *lab.Node
+	client *http.Client
+}
+
+func newScraper(t *testing.T, host *lab.Node) *scraper {
+	transport := &http.Transport{DialContext: host.Dial, MaxIdleConnsPerHost: 1}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &scraper{host: host, client: &http.Client{Transport: transport, Timeout: 10 * time.Second}}
+}
+
+// get returns a page's status and text.
+func (s *scraper) get(path, accept string) (int, http.Header, []byte, error) {
+	request, err := http.NewRequest(http.MethodGet, "http://"+serve.DefaultAddress+path, nil)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	request.Header.Set("Accept", accept)
+	response, err := s.client.Do(request)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, response.Header, body, err
+}
+
+type families map[string]*dto.MetricFamily
+
+func (s *scraper) scrape(accept string) (families, error) {
+	status, header, body, err := s.get("/metrics", accept)
+	if err != nil || status != http.StatusOK {
+		return nil, fmt.Errorf("status %d: %w: %s", status, err, body)
+	}
+	decoder := expfmt.NewDecoder(strings.NewReader(string(body)), expfmt.ResponseFormat(header))
+	all := families{}
+	for {
+		var one dto.MetricFamily
+		switch err := decoder.Decode(&one); {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		all[one.GetName()] = &one
+	}
+}
+
+// must scrapes by protobuf.
+func (s *scraper) must(t *testing.T) families {
+	t.Helper()
+	all, err := s.scrape(acceptProtobuf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// until scrapes until what is wanted is there.
+func (s *scraper) until(t *testing.T, what string, wanted func(families) bool) families {
+	t.Helper()
+	var last families
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		all, err := s.scrape(acceptProtobuf)
+		if err == nil && wanted(all) {
+			return all
+		}
+		last = all
+	}
+	t.Fatalf("%s: not within 15 s; last: targets %v, engine up %v", what, last.sum("vethtrace_targets"), last.sum("vethtrace_engine_up"))
+	return nil
+}
+
+// with are the metrics of a family that have these labels: name, value, ...
+func (f families) with(name string, labels ...string) []*dto.Metric {
+	var found []*dto.Metric
+	for _, m := range f[name].GetMetric() {
+		have := map[string]string{}
+		for _, pair := range m.GetLabel() {
+			have[pair.GetName()] = pair.GetValue()
+		}
+		fits := true
+		for i := 0; i < len(labels); i += 2 {
+			fits = fits && have[labels[i]] == labels[i+1]
+		}
+		if fits {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// sum of counters, gauges and histograms' counts.
+func (f families) sum(name string, labels ...string) float64 {
+	var sum float64
+	for _, m := range f.with(name, labels...) {
+		sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+	}
+	return sum
+}
+
+// counters are all that must never go back, by name and labels.
+func (f families) counters() map[string]float64 {
+	all := map[string]float64{}
+	for name, family := range f {
+		for _, m := range family.GetMetric() {
+			key := name
+			for _, pair := range m.GetLabel() {
+				key += " " + pair.GetName() + "=" + pair.GetValue()
+			}
+			switch family.GetType() {
+			case dto.MetricType_COUNTER:
+				all[key] = m.GetCounter().GetValue()
+			case dto.MetricType_HISTOGRAM:
+				all[key] = float64(m.GetHistogram().GetSampleCount())
+				for _, b := range m.GetHistogram().GetBucket() {
+					all[fmt.Sprintf("%s le=%v", key, b.GetUpperBound())] = float64(b.GetCumulativeCount())
+				}
+			}
+		}
+	}
+	return all
+}
+
+// watchCounters scrapes until its end is called, which tells what has gone back.
+func watchCounters(t *testing.T, s *scraper) (end func() (scrapes int)) {
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	var scrapes atomic.Int64
+	wait.Go(func() {
+		before := map[string]float64{}
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			all, err := s.scrape(acceptProtobuf)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			scrapes.Add(1)
+			now := all.counters()
+			for key, value := range now {
+				if value < before[key] {
+					t.Errorf("%s went from %v to %v", key, before[key], value)
+				}
+			}
+			before = now
+		}
+	})
+	return sync.OnceValue(func() int {
+		close(stop)
+		wait.Wait()
+		return int(scrapes.Load())
+	})
+}
+
+// hang makes scrapers that do not read, and ones that never finish asking.
+func hang(t *testing.T, host *lab.Node, count int) {
+	t.Helper()
+	for i := range count {
+		conn, err := host.Dial(t.Context(), "tcp", serve.DefaultAddress)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetReadBuffer(1024) // so that the answer does not fit into the socket
+		}
+		text := "GET /metrics HTTP/1.1\r\nHost: x\r\n"
+		if i%2 == 0 {
+			text += "\r\n" // asks, and does not read
+		}
+		if _, err := conn.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestExport is the exporter on a real engine: what it tells, that counters
+// never go back over a restart, that nothing which scrapers do disturbs it, and
+// that series go.
+func TestExport(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	e := startEngine(ctx, t, lab.WireVeth)
+	docker := func(args ...string) {
+		t.Helper()
+		if out, err := e.Docker(ctx, args...); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	docker("run", "-d", "-p", "8080:80", "--label", labelProject+"=shop", "--label", labelService+"=web", "--name", "nginx", "nginx")
+	docker("run", "-d", "--label", "traced=no", "--name", "other", "tools")
+	page := fmt.Sprintf("http://%s:8080/", e.Host.IP4)
+	args := []string{"export", "--docker-host", "unix://" + e.Socket, "--grace", "1s", "--slow", "1us", "--log.level", "debug"}
+	v := startVethtrace(t, e.Host, args...)
+	s := newScraper(t, e.Host)
+	v.await(t, "msg=attached")
+	if status, _, text, err := s.get("/-/ready", ""); err != nil || status != http.StatusOK {
+		t.Fatal(status, err, string(text))
+	}
+	end := watchCounters(t, s)
+	visit(ctx, t, e, page)
+
+	first := s.must(t)
+	checkFirst(t, first)
+	checkForms(t, s)
+
+	// A hundred at once, beside some that hang; packets go on being seen.
+	hang(t, e.Host, 20)
+	checkParallel(t, s)
+	visit(ctx, t, e, page)
+	docker("restart", "-t", "0", "nginx")
+	v.await(t, `msg="container is traced" name=nginx`)
+	visit(ctx, t, e, page)
+	s.until(t, "packets of all lives", func(f families) bool {
+		return f.sum("vethtrace_packets_total", "container", "nginx", "direction", "ingress", "outcome", "completed") >= 3*visits
+	})
+	docker("rm", "-f", "other")
+	s.until(t, "the series of a removed container go", func(f families) bool {
+		return len(f.with("vethtrace_packets_total", "container", "other")) == 0 && len(f.with("vethtrace_target_info", "container", "other")) == 0
+	})
+	if n := end(); n < 20 {
+		t.Errorf("only %d scrapes watched the counters", n)
+	}
+
+	// Killed and started again: counters begin anew, and say so.
+	before := s.must(t)
+	killed := time.Now()
+	v.cmd.Process.Kill()
+	v.wait(t)
+	v = startVethtrace(t, e.Host, args...)
+	v.await(t, "msg=attached")
+	visit(ctx, t, e, page)
+	after := s.must(t)
+	if was, is := before.sum("vethtrace_packets_total"), after.sum("vethtrace_packets_total"); is >= was || is == 0 {
+		t.Errorf("%v packets before, %v after it was killed", was, is)
+	}
+	for _, name := range []string{"vethtrace_packets_total", "vethtrace_hop_latency_seconds", "vethtrace_stamps_total"} {
+		for _, m := range after[name].GetMetric() {
+			created := m.GetCounter().GetCreatedTimestamp()
+			if h := m.GetHistogram(); h != nil {
+				created = h.GetCreatedTimestamp()
+			}
+			if !created.AsTime().After(killed) {
+				t.Errorf("%s: created %v, killed %v", name, created.AsTime(), killed)
+			}
+		}
+	}
+	hang(t, e.Host, 2) // does not keep it from ending
+	v.cmd.Process.Signal(syscall.SIGTERM)
+	if status := v.wait(t); status != exitDone {
+		t.Errorf("status %d: %s", status, v.messages(t))
+	}
+}
+
+// checkFirst looks at what the exporter tells of a busy container.
+func checkFirst(t *testing.T, f families) {
+	t.Helper()
+	if n := f.sum("vethtrace_packets_total", "container", "nginx", "direction", "ingress", "outcome", "completed"); n < visits {
+		t.Errorf("%v packets", n)
+	}
+	info := f.with("vethtrace_target_info", "container", "nginx", "image", "nginx", "compose_project", "shop",
+		"compose_service", "web", "mode", "bridge", "network", "bridge")
+	if len(info) != 1 {
+		t.Errorf("target_info %v", f["vethtrace_target_info"])
+	}
+	for _, name := range []string{"vethtrace_path_latency_seconds", "vethtrace_hop_latency_seconds"} {
+		if f.sum(name, "container", "nginx", "direction", "egress") == 0 {
+			t.Errorf("no %s", name)
+		}
+	}
+	if n := f.sum("vethtrace_engine_up"); n != 1 {
+		t.Errorf("engine up %v", n)
+	}
+	for _, hook := range []string{"port/egress", "device/ingress", "host/forward/first", "target/output/first", "netif_rx", "kfree_skb"} {
+		if f.sum("vethtrace_hook_attached", "hook", hook) != 1 {
+			t.Errorf("%s is not attached", hook)
+		}
+	}
+	if n := f.sum("vethtrace_hook_links", "hook", "port/egress"); n != 2 { // of nginx and other
+		t.Errorf("%v links of port/egress", n)
+	}
+	if f.sum("vethtrace_build_info") != 1 || f.sum("go_goroutines") == 0 || f.sum("process_open_fds") == 0 {
+		t.Error("no metrics of the process")
+	}
+}
+
+// checkForms scrapes in each form, and follows an exemplar to its journey.
+func checkForms(t *testing.T, s *scraper) {
+	t.Helper()
+	if f, err := s.scrape(acceptText); err != nil || f.sum("vethtrace_hop_latency_seconds", "container", "nginx") == 0 {
+		t.Errorf("text: %v", err)
+	}
+	_, header, body, err := s.get("/metrics", acceptOpenMetrics)
+	if err != nil || !strings.HasPrefix(header.Get("Content-Type"), "application/openmetrics-text") || !strings.HasSuffix(string(body), "# EOF\n") {
+		t.Fatalf("OpenMetrics: %v %v", err, header)
+	}
+	_, id, found := strings.Cut(string(body), `# {journey_id="`)
+	if !found {
+		t.Fatal("no exemplar among journeys of 1 us or longer")
+	}
+	id, _, _ = strings.Cut(id, `"`)
+	status, _, text, err := s.get("/journeys?id="+id, "")
+	if err != nil || status != http.StatusOK || !strings.Contains(string(text), `"id": `+id) {
+		t.Errorf("journey %s: %d %v %s", id, status, err, text)
+	}
+	native := s.must(t).with("vethtrace_hop_latency_seconds", "container", "nginx")
+	if len(native) == 0 || len(native[0].GetHistogram().GetPositiveSpan()) == 0 || len(native[0].GetHistogram().GetBucket()) == 0 {
+		t.Error("protobuf has not both forms")
+	}
+}
+
+// checkParallel scrapes a hundred times at once.
+func checkParallel(t *testing.T, s *scraper) {
+	t.Helper()
+	begin := time.Now()
+	var wait sync.WaitGroup
+	var bad atomic.Int64
+	for i := range 100 {
+		wait.Go(func() {
+			accept := []string{acceptText, acceptOpenMetrics, acceptProtobuf}[i%3]
+			if status, _, body, err := s.get("/metrics", accept); err != nil || status != http.StatusOK || len(body) == 0 {
+				bad.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	if n := bad.Load(); n > 0 {
+		t.Errorf("%d of 100 scrapes failed", n)
+	}
+	if took := time.Since(begin); took > 8*time.Second {
+		t.Errorf("100 scrapes took %v", took)
+	}
+}
+
+// TestExportEngineAway: the exporter starts without an engine and waits for it;
+// when it goes away tracing goes on, a gauge says so, and it is found again.
+func TestExportEngineAway(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w, err := lab.New(ctx, lab.Config{Names: []string{"nginx", "other"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var load sync.WaitGroup
+	load.Go(func() {
+		(&demoWorld{world: w}).load(ctx, fmt.Sprintf("http://%s:%d/", w.Host.IP4, publishedPort))
+	})
+	defer func() {
+		cancel()
+		load.Wait()
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	socket := filepath.Join(t.TempDir(), "docker.sock")
+	containers := []fakeContainer{
+		{id: strings.Repeat("a1", 32), name: "nginx", pid: w.Container("nginx").PID},
+		{id: strings.Repeat("b2", 32), name: "other", pid: w.Container("other").PID},
+	}
+	v := startVethtrace(t, w.Host, "export", "--docker-host", "unix://"+socket, "--container", "nginx", "--web.telemetry-path", "/metrics")
+	v.await(t, "msg=attached")
+	s := newScraper(t, w.Host)
+	s.until(t, "no engine yet", func(f families) bool {
+		return f["vethtrace_engine_up"] != nil && f.sum("vethtrace_engine_up") == 0 && f.sum("vethtrace_targets") == 0
+	})
+	completed := func(f families) float64 {
+		return f.sum("vethtrace_packets_total", "container", "nginx", "outcome", "completed")
+	}
+	engine := serveFake(t, socket, containers)
+	f := s.until(t, "the engine is there", func(f families) bool {
+		return f.sum("vethtrace_engine_up") == 1 && f.sum("vethtrace_targets") == 1 && completed(f) > 0
+	})
+	if len(f.with("vethtrace_target_info", "container", "nginx", "image", "test")) != 1 || len(f.with("vethtrace_target_info")) != 1 {
+		t.Errorf("target_info: %v", f["vethtrace_target_info"])
+	}
+	engine.Close()
+	f = s.until(t, "the engine is away", func(f families) bool { return f.sum("vethtrace_engine_up") == 0 })
+	before := completed(f)
+	s.until(t, "tracing goes on", func(f families) bool {
+		return f.sum("vethtrace_engine_up") == 0 && f.sum("vethtrace_targets") == 1 && completed(f) > before
+	})
+	serveFake(t, socket, containers)
+	s.until(t, "the engine is back", func(f families) bool {
+		return f.sum("vethtrace_engine_up") == 1 && f.sum("vethtrace_targets") == 1
+	})
+	v.cmd.Process.Signal(os.Interrupt)
+	if status := v.wait(t); status != exitDone {
+		t.Errorf("status %d: %s", status, v.messages(t))
+	}
+}
+
+// serveFake starts a fake engine on a socket.
+func serveFake(t *testing.T, socket string, containers []fakeContainer) *http.Server {
+	t.Helper()
+	_ = os.Remove(socket) // of one that was there before
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: &fakeEngine{containers: containers}, ReadHeaderTimeout: time.Second}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return server
+}
