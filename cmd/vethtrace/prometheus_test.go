@@ -62,10 +62,7 @@ func TestPrometheusAgrees(t *testing.T) {
 	if r, err := w.Client.HTTP(ctx, page, 3000, lab.LoadConfig{KeepAlive: true}); err != nil || r.Done != 3000 {
 		t.Fatal(r.Done, r.Last, err)
 	}
-	s, err := tracing.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := settled(t, tracing)
 	paths, hops := latencies(s.Targets[0])
 	for _, server := range []struct {
 		*promServer
@@ -110,6 +107,24 @@ func openLab(ctx context.Context, t *testing.T, w *lab.World) *tracer.Tracer {
 		}
 	})
 	return tracing
+}
+
+// settled waits until nothing moves any more: connections end a little after their last answer.
+func settled(t *testing.T, tracing *tracer.Tracer) tracer.Snapshot {
+	t.Helper()
+	var before tracer.Snapshot
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(time.Second) {
+		s, err := tracing.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(before.Targets) > 0 && s.Targets[0].Accounting == before.Targets[0].Accounting {
+			return s
+		}
+		before = s
+	}
+	t.Fatal("packets go on for 15 s after the load")
+	return before
 }
 
 // exposeOn serves the tracer's metrics on this machine's loopback.
