@@ -60,8 +60,8 @@ type exporter struct {
 	options  *exportOptions
 	streams  streams
 	log      *slog.Logger
-	own      *prometheus.Registry // our own metrics: those of files too
-	all      prometheus.Gatherers // and those of the process
+	own      *prom.Joined // our own metrics: those of files too
+	all      *prom.Joined // and those of the process
 	journeys *prom.Journeys
 	ready    atomic.Bool
 }
@@ -100,13 +100,15 @@ func export(ctx context.Context, s streams, o *exportOptions) error {
 func newExporter(s streams, o *exportOptions) (*exporter, error) {
 	promversion.Version = versionText() // which the collector reads
 	x := &exporter{
-		options: o, streams: s, own: prometheus.NewRegistry(), journeys: prom.NewJourneys(),
+		options: o, streams: s, own: &prom.Joined{}, all: &prom.Joined{}, journeys: prom.NewJourneys(),
 		log: promslog.New(&promslog.Config{Level: o.level, Format: o.format, Writer: s.err}),
 	}
-	process := prometheus.NewRegistry()
-	x.all = prometheus.Gatherers{x.own, process}
+	build, process := prometheus.NewRegistry(), prometheus.NewRegistry()
+	x.own.Add(build)
+	x.all.Add(x.own)
+	x.all.Add(process)
 	err := errors.Join(
-		x.own.Register(versioncollector.NewCollector("vethtrace")),
+		build.Register(versioncollector.NewCollector("vethtrace")),
 		process.Register(collectors.NewGoCollector()),
 		process.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 	)
@@ -192,9 +194,7 @@ func (x *exporter) expose(t *tracer.Tracer, who *found) error {
 	if who.engine != nil {
 		cfg.EngineUp = x.options.targets.known.up
 	}
-	if err := x.own.Register(prom.New(cfg)); err != nil {
-		return fmt.Errorf("register the tracer's metrics: %w", err)
-	}
+	x.own.Add(prom.New(cfg))
 	return nil
 }
 

@@ -92,11 +92,15 @@ func counts(h *histogram.Histogram, f func(bucket int, n uint64)) {
 func (l *layout) writeClassic(h *histogram.Histogram, out *dto.Histogram) {
 	var own [classicCount + 1]uint64
 	counts(h, func(bucket int, n uint64) { own[l.classic[bucket]] += n })
+	// few allocations: there are thousands of histograms
 	out.Bucket = make([]*dto.Bucket, classicCount)
-	var below uint64
-	for i, bound := range l.bounds {
-		below += own[i]
-		out.Bucket[i] = &dto.Bucket{UpperBound: proto.Float64(bound), CumulativeCount: proto.Uint64(below)}
+	buckets, below := make([]dto.Bucket, classicCount), make([]uint64, classicCount)
+	for i := range l.bounds {
+		if below[i] = own[i]; i > 0 {
+			below[i] += below[i-1]
+		}
+		buckets[i].UpperBound, buckets[i].CumulativeCount = &l.bounds[i], &below[i]
+		out.Bucket[i] = &buckets[i]
 	}
 }
 

@@ -3,12 +3,15 @@ package prom
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/vethtrace/vethtrace/tracer"
@@ -49,13 +52,14 @@ type Ceiling struct {
 	Reasons    int // default 100: of drops and skips
 }
 
-// Collector exposes what a tracer has seen. Safe for concurrent use: scrapes
-// take turns.
+// Collector exposes what a tracer has seen, as a prometheus.Collector and, for
+// many containers, as a prometheus.Gatherer: a registry would check and sort
+// each series at each scrape. Safe for concurrent use: scrapes take turns.
 type Collector struct {
-	cfg    Config
-	layout *layout
-	descs  [families]*prometheus.Desc
-	gauges gauges
+	cfg      Config
+	layout   *layout
+	families [families]*definition
+	gauges   gauges
 
 	mu         sync.Mutex
 	ledger     *ledger
@@ -80,7 +84,7 @@ func New(cfg Config) *Collector {
 	}
 	cfg.Ceiling = cfg.Ceiling.withDefaults()
 	return &Collector{
-		cfg: cfg, layout: newLayout(cfg.Form), descs: descriptions(), gauges: newGauges(), ledger: newLedger(cfg.Grace),
+		cfg: cfg, layout: newLayout(cfg.Form), families: definitions(), gauges: newGauges(), ledger: newLedger(cfg.Grace),
 		containers: newBound(cfg.Ceiling.Containers), hops: newBound(cfg.Ceiling.Hops), reasons: newBound(cfg.Ceiling.Reasons),
 	}
 }
@@ -100,22 +104,50 @@ func (c Ceiling) withDefaults() Ceiling {
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range c.descs {
-		ch <- d
+	for _, d := range c.definitions() {
+		ch <- d.desc
 	}
-	c.gauges.describe(ch)
+}
+
+func (c *Collector) definitions() []*definition {
+	return append(c.families[:len(c.families):len(c.families)], c.gauges.all()...)
 }
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	err := c.collect(func(d *definition, m *dto.Metric) { ch <- ready{desc: d.desc, metric: m} })
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.gauges.scrapeTime.desc, err)
+	}
+}
+
+// Gather implements prometheus.Gatherer. Its errors are the tracer's.
+func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
+	byDefinition := map[*definition]*dto.MetricFamily{}
+	err := c.collect(func(d *definition, m *dto.Metric) {
+		of := byDefinition[d]
+		if of == nil {
+			of = &dto.MetricFamily{Name: &d.name, Help: &d.help, Type: d.kind.Enum()}
+			byDefinition[d] = of
+		}
+		of.Metric = append(of.Metric, m)
+	})
+	return slices.SortedFunc(maps.Values(byDefinition), func(a, b *dto.MetricFamily) int {
+		return strings.Compare(a.GetName(), b.GetName())
+	}), err
+}
+
+// emit takes one series.
+type emit func(d *definition, m *dto.Metric)
+
+func (c *Collector) collect(to emit) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	begin := c.cfg.Now()
 	s, err := c.cfg.Source.Snapshot()
 	if err != nil {
 		c.cfg.Log.Error("the tracer's figures cannot be read", "error", err)
-		ch <- prometheus.NewInvalidMetric(c.gauges.scrapeTime, fmt.Errorf("read what the tracer has seen: %w", err))
-		return
+		return fmt.Errorf("read what the tracer has seen: %w", err)
 	}
 	lives := make([]life, 0, len(s.Targets))
 	for i := range s.Targets {
@@ -125,36 +157,44 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	c.containers.keep(func(name string) bool { return c.ledger.names[name] != nil })
 	exemplars := c.cfg.Journeys.take(s, begin, c.containers)
 	for _, of := range c.ledger.names {
-		c.expose(ch, of, exemplars)
+		c.expose(to, of, exemplars)
 	}
-	c.exposeTargets(ch, s.Targets)
-	c.exposeObserver(ch, s)
-	ch <- gauge(c.gauges.scrapeTime, c.cfg.Now().Sub(begin).Seconds())
+	c.exposeTargets(to, s.Targets)
+	c.exposeObserver(to, s)
+	to.gauge(c.gauges.scrapeTime, c.cfg.Now().Sub(begin).Seconds())
+	return nil
 }
 
 // expose sends what the containers of one name have had.
-func (c *Collector) expose(ch chan<- prometheus.Metric, of *lives, exemplars exemplars) {
-	for key, s := range of.total() {
-		desc := c.descs[s.family]
-		if s.hist == nil {
-			ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(desc, prometheus.CounterValue, s.value, of.since, s.labels...)
-			continue
+func (c *Collector) expose(to emit, of *lives, exemplars exemplars) {
+	since := timestamppb.New(of.since)
+	of.each(func(key seriesKey, s series, seen *shown) {
+		d := c.families[key.family]
+		if seen.pairs == nil {
+			seen.pairs = d.pairs(key.labels[:]...)
 		}
-		h := c.layout.write(s.hist)
-		h.CreatedTimestamp = timestamppb.New(of.since)
-		c.layout.annotate(h, exemplars[key])
-		ch <- latency{desc: desc, labels: prometheus.MakeLabelPairs(desc, s.labels), histogram: h}
-	}
+		m := &dto.Metric{Label: seen.pairs}
+		if s.hist == nil {
+			m.Counter = &dto.Counter{Value: &s.value, CreatedTimestamp: since}
+		} else {
+			m.Histogram = c.layout.write(s.hist)
+			m.Histogram.CreatedTimestamp = since
+			c.layout.annotate(m.Histogram, exemplars[key])
+		}
+		to(d, m)
+	})
 }
 
-func (c *Collector) exposeTargets(ch chan<- prometheus.Metric, targets []tracer.Target) {
+func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
 	flying := map[[2]string]float64{}
 	running := 0
 	for i := range targets {
 		t := &targets[i]
 		name := c.containers.of(t.Name)
 		for direction, account := range t.Accounting {
-			flying[[2]string{name, tracer.Direction(direction).String()}] += float64(account.InFlight)
+			if account.Started+account.Cloned > 0 {
+				flying[[2]string{name, tracer.Direction(direction).String()}] += float64(account.InFlight)
+			}
 		}
 		if t.Gone {
 			continue
@@ -167,23 +207,23 @@ func (c *Collector) exposeTargets(ch chan<- prometheus.Metric, targets []tracer.
 		if c.cfg.Describe != nil {
 			info = c.cfg.Describe(t.ID)
 		}
-		ch <- gauge(c.gauges.target, 1, name, t.ID, info.Image, info.ComposeProject, info.ComposeService, t.Mode,
+		to.gauge(c.gauges.target, 1, name, t.ID, info.Image, info.ComposeProject, info.ComposeService, t.Mode,
 			strings.Join(info.Networks, ","))
 	}
 	for key, n := range flying {
-		ch <- gauge(c.gauges.inFlight, n, key[0], key[1])
+		to.gauge(c.gauges.inFlight, n, key[0], key[1])
 	}
-	ch <- gauge(c.gauges.targets, float64(running))
+	to.gauge(c.gauges.targets, float64(running))
 }
 
-func (c *Collector) exposeObserver(ch chan<- prometheus.Metric, s tracer.Snapshot) {
-	counter := func(d *prometheus.Desc, v uint64) {
-		ch <- prometheus.MustNewConstMetricWithCreatedTimestamp(d, prometheus.CounterValue, float64(v), s.Start)
+func (c *Collector) exposeObserver(to emit, s tracer.Snapshot) {
+	counter := func(d *definition, v uint64) {
+		to(d, &dto.Metric{Counter: &dto.Counter{Value: proto.Float64(float64(v)), CreatedTimestamp: timestamppb.New(s.Start)}})
 	}
 	for kind, ns := range s.Observer.StampNs {
-		ch <- gauge(c.gauges.stampCost, ns*secondsPerNs, kind)
+		to.gauge(c.gauges.stampCost, ns*secondsPerNs, kind)
 	}
-	ch <- gauge(c.gauges.share, s.Observer.CPUShare)
+	to.gauge(c.gauges.share, s.Observer.CPUShare)
 	counter(c.gauges.stamps, s.Observer.Stamps)
 	counter(c.gauges.missed, s.Observer.RecursionMisses)
 	counter(c.gauges.ringLost, s.Observer.RingLost)
@@ -193,34 +233,34 @@ func (c *Collector) exposeObserver(ch chan<- prometheus.Metric, s tracer.Snapsho
 		if h.Links > 0 {
 			attached = 1
 		}
-		ch <- gauge(c.gauges.hook, attached, h.Hook, string(h.Provider))
-		ch <- gauge(c.gauges.hookLinks, float64(h.Links), h.Hook, string(h.Provider))
+		to.gauge(c.gauges.hook, attached, h.Hook, string(h.Provider))
+		to.gauge(c.gauges.hookLinks, float64(h.Links), h.Hook, string(h.Provider))
 	}
 	if c.cfg.EngineUp != nil {
 		up := 0.0
 		if c.cfg.EngineUp() {
 			up = 1
 		}
-		ch <- gauge(c.gauges.engineUp, up)
+		to.gauge(c.gauges.engineUp, up)
 	}
 }
 
-func gauge(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
-	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+func (to emit) gauge(d *definition, v float64, labels ...string) {
+	to(d, &dto.Metric{Label: d.pairs(labels...), Gauge: &dto.Gauge{Value: &v}})
 }
 
-// latency is a histogram in both forms, which no constructor of the client makes.
-type latency struct {
-	desc      *prometheus.Desc
-	labels    []*dto.LabelPair
-	histogram *dto.Histogram
+// ready is a metric that needs no constructor of the client's: none makes a
+// histogram in both forms.
+type ready struct {
+	desc   *prometheus.Desc
+	metric *dto.Metric
 }
 
 // Desc implements prometheus.Metric.
-func (l latency) Desc() *prometheus.Desc { return l.desc }
+func (r ready) Desc() *prometheus.Desc { return r.desc }
 
 // Write implements prometheus.Metric.
-func (l latency) Write(out *dto.Metric) error {
-	out.Label, out.Histogram = l.labels, l.histogram
+func (r ready) Write(out *dto.Metric) error {
+	out.Label, out.Counter, out.Gauge, out.Histogram = r.metric.Label, r.metric.Counter, r.metric.Gauge, r.metric.Histogram
 	return nil
 }

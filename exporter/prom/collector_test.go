@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -217,4 +218,40 @@ func TestScrapesTakeTurns(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// What is gathered without a registry is what a registry would give.
+func TestGatherIsWhatARegistryGives(t *testing.T) {
+	s := sample.Snapshot()
+	now := func() time.Time { return s.Start.Add(time.Minute) }
+	c := New(Config{Source: &fixed{snapshot: s}, Journeys: NewJourneys(), EngineUp: func() bool { return true }, Now: now})
+	var joined Joined
+	joined.Add(c)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(c)
+	text := func(g prometheus.Gatherer) string {
+		answer := httptest.NewRecorder()
+		request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+		promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true}).ServeHTTP(answer, request)
+		lines := strings.Split(answer.Body.String(), "\n")
+		slices.Sort(lines) // series have no order
+		return strings.Join(lines, "\n")
+	}
+	if own, want := text(&joined), text(registry); own != want || len(own) < 10000 {
+		t.Errorf("%d bytes, a registry gives %d", len(own), len(want))
+	}
+}
+
+// Containers that have had no packet are most of many: they have few series.
+func TestIdleContainersHaveFewSeries(t *testing.T) {
+	count := func(containers int) (n int) {
+		for _, family := range gather(t, New(Config{Source: &fixed{snapshot: fleet(containers, 0)}})) {
+			n += len(family.GetMetric())
+		}
+		return n
+	}
+	if each := (count(110) - count(10)) / 100; each > 4 {
+		t.Errorf("%d series for each", each)
+	}
 }

@@ -46,7 +46,7 @@ func NewJourneys() *Journeys {
 func journeyID(id uint64) string { return strconv.FormatUint(id, 10) }
 
 // exemplars are journeys by the key of the path's series, the latest last.
-type exemplars map[string][]*dto.Exemplar
+type exemplars map[seriesKey][]*dto.Exemplar
 
 // take keeps the slow ones of all that a snapshot has, and makes exemplars of those kept.
 func (j *Journeys) take(s tracer.Snapshot, now time.Time, containers *bound) exemplars {
@@ -68,10 +68,10 @@ func (j *Journeys) take(s tracer.Snapshot, now time.Time, containers *bound) exe
 		if !known {
 			continue // dropped on its way, or of a container that has gone
 		}
-		of := series{family: pathLatency, labels: []string{
+		key := keyOf(pathLatency, []string{
 			containers.of(one.journey.Target), one.journey.Direction.String(), peerKind(one.journey.Peer), flow,
-		}}
-		marks[of.key()] = append(marks[of.key()], one.exemplar())
+		})
+		marks[key] = append(marks[key], one.exemplar())
 	}
 	return marks
 }

@@ -1,8 +1,9 @@
 package prom
 
 import (
-	"strings"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/vethtrace/vethtrace/tracer/histogram"
 )
@@ -10,53 +11,59 @@ import (
 // family is one metric.
 type family uint8
 
-// series is one line of a family: a counter or a histogram.
-type series struct {
+// mostLabels is how many labels a family has at most.
+const mostLabels = 4
+
+// seriesKey tells a series from all others: label values in the order of the
+// family's description, "" behind the last.
+type seriesKey struct {
 	family family
-	labels []string // in the order of the family's description
-	value  float64
-	hist   *histogram.Histogram // nil: a counter
+	labels [mostLabels]string
 }
 
-func (s *series) key() string {
-	return string(rune('a'+s.family)) + strings.Join(s.labels, "\xff")
+func keyOf(f family, labels []string) seriesKey {
+	key := seriesKey{family: f}
+	copy(key.labels[:], labels)
+	return key
+}
+
+// series is one line of a family: a counter or a histogram.
+type series struct {
+	value float64
+	hist  *histogram.Histogram // nil: a counter
 }
 
 // book is a set of series.
-type book map[string]*series
+type book map[seriesKey]*series
 
 // count adds to a counter.
 func (b book) count(f family, value float64, labels ...string) {
-	s := &series{family: f, labels: labels, value: value}
-	if have := b[s.key()]; have != nil {
-		have.value += value
-		return
-	}
-	b[s.key()] = s
+	b.add(keyOf(f, labels), &series{value: value})
 }
 
 // observe adds to a histogram. h is not changed, and kept while it is the only one.
 func (b book) observe(f family, h *histogram.Histogram, labels ...string) {
-	s := &series{family: f, labels: labels, hist: h}
-	key := s.key()
+	b.add(keyOf(f, labels), &series{hist: h})
+}
+
+func (b book) add(key seriesKey, s *series) {
 	have := b[key]
-	if have == nil {
-		b[key] = s
-		return
+	switch {
+	case have == nil:
+		b[key] = &series{value: s.value, hist: s.hist}
+	case s.hist == nil:
+		have.value += s.value
+	default:
+		sum := *have.hist
+		sum.Merge(s.hist)
+		have.hist = &sum
 	}
-	sum := *have.hist
-	sum.Merge(h)
-	have.hist = &sum
 }
 
 // merge adds all of another book.
 func (b book) merge(other book) {
-	for _, s := range other {
-		if s.hist != nil {
-			b.observe(s.family, s.hist, s.labels...)
-		} else {
-			b.count(s.family, s.value, s.labels...)
-		}
+	for key, s := range other {
+		b.add(key, s)
 	}
 }
 
@@ -71,29 +78,42 @@ type lives struct {
 	since   time.Time // first seen
 	last    time.Time // last seen running
 	past    book      // of lives that the tracer no longer tells of
-	present map[string]book
-	highest map[string]float64 // what each counter has shown
+	present map[lifeID]book
+	shown   map[seriesKey]*shown
+}
+
+// shown is what scrapes have had of a series.
+type shown struct {
+	highest float64          // of a counter
+	pairs   []*dto.LabelPair // never changed: encoders read them
 }
 
 func newLedger(grace time.Duration) *ledger {
 	return &ledger{grace: grace, names: map[string]*lives{}}
 }
 
+// lifeID tells a life from others of its name.
+type lifeID struct {
+	id, name string
+	pid      int
+	netns    uint64
+}
+
 // life is what a snapshot tells of one target.
 type life struct {
 	name    string
-	id      string // tells it from another life of that name
+	id      lifeID
 	running bool
 	book    book
 }
 
 // enter takes what a snapshot tells of all targets.
 func (l *ledger) enter(now time.Time, all []life) {
-	seen := map[string]map[string]bool{}
+	seen := map[string]map[lifeID]bool{}
 	for _, one := range all {
 		of := l.names[one.name]
 		if of == nil {
-			of = &lives{since: now, last: now, past: book{}, present: map[string]book{}, highest: map[string]float64{}}
+			of = &lives{since: now, last: now, past: book{}, present: map[lifeID]book{}, shown: map[seriesKey]*shown{}}
 			l.names[one.name] = of
 		}
 		if one.running {
@@ -107,7 +127,7 @@ func (l *ledger) enter(now time.Time, all []life) {
 		}
 		of.present[one.id] = one.book
 		if seen[one.name] == nil {
-			seen[one.name] = map[string]bool{}
+			seen[one.name] = map[lifeID]bool{}
 		}
 		seen[one.name][one.id] = true
 	}
@@ -124,19 +144,33 @@ func (l *ledger) enter(now time.Time, all []life) {
 	}
 }
 
-// total is what a name's containers have had so far. Counters never go back: the
-// tracer may take back a start that turns out to be another target's.
+// total is what a name's containers have had so far, by series.
 func (of *lives) total() book {
+	if len(of.past) == 0 && len(of.present) == 1 {
+		for _, b := range of.present {
+			return b
+		}
+	}
 	all := book{}
 	all.merge(of.past)
 	for _, b := range of.present {
 		all.merge(b)
 	}
-	for key, s := range all {
-		if s.hist == nil {
-			s.value = max(s.value, of.highest[key])
-			of.highest[key] = s.value
-		}
-	}
 	return all
+}
+
+// each calls f for each series. Counters never go back: the tracer may take back
+// a start that turns out to be another target's.
+func (of *lives) each(f func(key seriesKey, s series, seen *shown)) {
+	for key, s := range of.total() {
+		seen := of.shown[key]
+		if seen == nil {
+			seen = &shown{}
+			of.shown[key] = seen
+		}
+		if s.hist == nil {
+			seen.highest = max(seen.highest, s.value)
+		}
+		f(key, series{value: seen.highest, hist: s.hist}, seen)
+	}
 }

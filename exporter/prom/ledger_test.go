@@ -21,7 +21,7 @@ func lifeOf(name, id string, running bool, n float64, h *histogram.Histogram) li
 	if h != nil {
 		b.observe(pathLatency, h, name, "ingress", "uplink", "established")
 	}
-	return life{name: name, id: id, running: running, book: b}
+	return life{name: name, id: lifeID{id: id}, running: running, book: b}
 }
 
 // figures are the counter and the histogram's count of a name.
@@ -31,13 +31,13 @@ func figures(t *testing.T, l *ledger, name string) (counter float64, count uint6
 	if of == nil {
 		t.Fatalf("nothing is known of %s", name)
 	}
-	for _, s := range of.total() {
+	of.each(func(_ seriesKey, s series, _ *shown) {
 		if s.hist != nil {
 			count += s.hist.Count()
 		} else {
 			counter += s.value
 		}
-	}
+	})
 	return counter, count
 }
 

@@ -1,7 +1,6 @@
 package prom
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -16,8 +15,8 @@ func (c *Collector) life(t *tracer.Target, duration time.Duration) life {
 	for direction, a := range t.Accounting {
 		way := tracer.Direction(direction).String()
 		b.count(started, float64(a.Started), name, way)
-		for outcome, n := range outcomes(a) {
-			b.count(packets, float64(n), name, way, outcome)
+		for _, o := range outcomes(a) {
+			b.count(packets, float64(o.n), name, way, o.name)
 		}
 		for _, s := range t.Skipped[direction] {
 			b.count(skipped, float64(s.Count), name, way, c.reasons.of(s.Reason))
@@ -40,7 +39,7 @@ func (c *Collector) life(t *tracer.Target, duration time.Duration) life {
 		b.observe(proxyLatency, &t.Proxied.Proxy.Hist, name)
 	}
 	b.count(observed, duration.Seconds(), name)
-	return life{name: name, id: fmt.Sprintf("%s %s %d %d", t.ID, t.Name, t.PID, t.Netns), running: !t.Gone, book: b}
+	return life{name: name, id: lifeID{t.ID, t.Name, t.PID, t.Netns}, running: !t.Gone, book: b}
 }
 
 func (c *Collector) path(b book, name string, p *tracer.Path) {
@@ -60,9 +59,20 @@ func peerKind(peer string) string {
 	return kind
 }
 
-func outcomes(a tracer.Accounting) map[string]uint64 {
-	return map[string]uint64{
-		"completed": a.Completed, "dropped": a.Dropped, "merged": a.Merged, "evicted": a.Evicted,
-		"expired": a.Expired, "cut": a.Cut, "cloned": a.Cloned,
+// outcome is how many journeys ended so.
+type outcome struct {
+	name string
+	n    uint64
+}
+
+// outcomes are all of them, also those that have not happened, once journeys
+// have begun: a rate needs what was before. Most of many containers are idle.
+func outcomes(a tracer.Accounting) []outcome {
+	if a.Started+a.Cloned == 0 {
+		return nil
+	}
+	return []outcome{
+		{"completed", a.Completed}, {"dropped", a.Dropped}, {"merged", a.Merged}, {"evicted", a.Evicted},
+		{"expired", a.Expired}, {"cut", a.Cut}, {"cloned", a.Cloned},
 	}
 }
