@@ -51,7 +51,9 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 			return Snapshot{}, err
 		}
 	}
-	for _, target := range t.all() {
+	all := t.all()
+	s.Targets = make([]Target, 0, len(all)) // of 8 kB each: growing would copy them
+	for _, target := range all {
 		result := t.targetResult(target, paths[target], null, drops[target], inFlight[target.number])
 		if result.Totals, err = t.totals(target, &result, devices); err != nil {
 			return Snapshot{}, err
@@ -115,6 +117,9 @@ func (t *Tracer) targetResult(of *target, paths []*pathState, null nullLines, dr
 		result.Skipped[direction] = account[direction].skips()
 	}
 	naming := t.naming(of)
+	if len(paths) > 0 {
+		result.Paths = make([]Path, 0, len(paths))
+	}
 	for _, state := range paths {
 		result.Paths = append(result.Paths, t.path(state, naming, null))
 	}
@@ -192,7 +197,11 @@ func (t *Tracer) path(state *pathState, naming journey.Context, null nullLines) 
 	whole := state.series[0]
 	path.Packets, path.Segments, path.Bytes = whole.total.Count(), whole.segments, whole.bytes
 	var sum Null
-	for i, hop := range journey.Hops(state.hooks, naming) {
+	hops := journey.Hops(state.hooks, naming)
+	if len(hops) > 0 {
+		path.Hops = make([]Hop, 0, len(hops))
+	}
+	for i, hop := range hops {
 		from, to := state.hooks[i], state.hooks[i+1]
 		cost := null.between(from, to)
 		sum = sum.plus(cost)
