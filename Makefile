@@ -15,6 +15,7 @@ TEST_TIMEOUT  ?= 12m
 BENCH_FLAGS   ?=
 SCALE_FLAGS   ?=
 ACCURACY_FLAGS ?=
+SOAK_FLAGS    ?=
 CLANG_VERSION := 19.1.7
 C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c bpf/oracle/*.c bpf/oracle/*.h internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h bench/peers/peersbpf/*.c)
 
@@ -61,6 +62,7 @@ race: ## run the tests that need no kernel under the race detector (needs cgo, g
 bench: ## measure what tracing costs, against untraced, A/A and other tools (root, a quiet machine); BENCH_FLAGS=-quick for a trial
 	@deploy/setup/bench.sh
 	$(GO) run ./bench -version '$(VERSION)' $(BENCH_FLAGS)
+	$(GO) test -run '^$$' -bench Scrape -benchtime 20x ./exporter/prom ./cmd/vethtrace
 
 .PHONY: scale
 scale: build ## measure 1 to 1,000 targets: time, locks, memory, CPU, cost (root, a quiet machine); SCALE_FLAGS=-counts=1,10 for a trial
@@ -72,6 +74,11 @@ accuracy: ## measure how right the figures are, about 25 minutes (root, a quiet 
 	@deploy/setup/accuracy.sh
 	$(GO) run ./bench/accuracy -version "$(VERSION)" $(ACCURACY_FLAGS)
 	$(GO) generate -run "docs/" ./bench/accuracy
+
+.PHONY: soak
+soak: build ## ten minutes of the exporter under load, containers starting and stopping: nothing may grow (root); SOAK_FLAGS=-duration=1m for a trial
+	@deploy/setup/test.sh
+	$(GO) run ./bench/soak -vethtrace $(BIN)/vethtrace $(SOAK_FLAGS)
 
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and clang-format, all pinned
