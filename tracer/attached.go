@@ -43,8 +43,6 @@ func (h HookSpec) Name() string {
 	return strings.TrimPrefix(h.Program, "vt_")
 }
 
-func (h HookSpec) isNull() bool { return strings.HasPrefix(h.Program, "vt_null_") }
-
 // tally counts links by hook. Those that come and go with windows are counted
 // too, so it is asked beside attaching. A nil one counts nothing.
 type tally struct {

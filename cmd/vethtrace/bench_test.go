@@ -27,7 +27,7 @@ func TestBenchDocker(t *testing.T) {
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
 	before := engineState(ctx, t, e)
-	v := startVethtrace(t, e, "bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://"+e.Socket,
+	v := startVethtrace(t, e.Host, "bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://"+e.Socket,
 		"--loads", "tcp_rr,http", "--duration", "25s", "-o", "json", "--log-level", "debug")
 	d := v.result(t)
 	if d.Bench == nil || d.Bench.World != "docker" || d.Bench.Image != "nginx" || len(d.Bench.LeftOut) > 0 {
@@ -82,7 +82,7 @@ func TestCompareDocker(t *testing.T) {
 	for _, page := range pages {
 		visit(ctx, t, e, page)
 	}
-	v := startVethtrace(t, e, "compare", "nginx", "nginx-host-mode", "--docker-host", "unix://"+e.Socket, "--duration", "3s", "-o", "json")
+	v := startVethtrace(t, e.Host, "compare", "nginx", "nginx-host-mode", "--docker-host", "unix://"+e.Socket, "--duration", "3s", "-o", "json")
 	v.await(t, "attached to nginx (bridge), nginx-host-mode (host) in")
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
 		for _, page := range pages {
