@@ -206,15 +206,23 @@ func (o *targetOptions) check(args []string) error {
 	if !o.all && len(o.containers)+len(o.pidTexts)+len(o.netns) == 0 {
 		return usagef("nothing to trace: name a container, for example %s (or --all, --pid, --netns; vethtrace --help)", example)
 	}
+	if err := o.parsePIDs(); err != nil {
+		return err
+	}
+	if o.maxTargets < 1 || o.maxTargets > mostTargets {
+		return usagef("--max-targets %d: want 1 to %d", o.maxTargets, mostTargets)
+	}
+	return nil
+}
+
+// parsePIDs reads --pid.
+func (o *targetOptions) parsePIDs() error {
 	for _, text := range o.pidTexts {
 		pid, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || pid <= 0 {
 			return usagef("--pid %q: want the id of a process", text)
 		}
 		o.pids = append(o.pids, int(pid))
-	}
-	if o.maxTargets < 1 || o.maxTargets > mostTargets {
-		return usagef("--max-targets %d: want 1 to %d", o.maxTargets, mostTargets)
 	}
 	return nil
 }

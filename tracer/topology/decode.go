@@ -62,17 +62,12 @@ func (l *Link) attribute(ad *netlink.AttributeDecoder) {
 		l.Parent = int(ad.Uint32())
 	case unix.IFLA_LINK_NETNSID:
 		l.ParentNetnsID = int(ad.Int32())
+	case unix.IFLA_OPERSTATE:
+		l.Oper = operState(ad.Uint8())
 	case unix.IFLA_QDISC:
 		l.Qdisc = ad.String()
 	case unix.IFLA_LINKINFO:
-		ad.Nested(func(info *netlink.AttributeDecoder) error {
-			for info.Next() {
-				if info.Type() == unix.IFLA_INFO_KIND {
-					l.Kind = info.String()
-				}
-			}
-			return nil
-		})
+		ad.Nested(l.info)
 	case unix.IFLA_XDP:
 		ad.Nested(func(xdp *netlink.AttributeDecoder) error {
 			for xdp.Next() {

@@ -48,7 +48,11 @@ type Link struct {
 	ParentNetnsID int
 	MAC           string // 02:42:ac:11:00:02; "" for devices without
 	MTU           int
-	Up            bool // administratively
+	Up            bool    // administratively
+	Oper          string  // operational state, as ip(8) names it in lower case: up, down, lowerlayerdown, unknown, ...
+	Mode          string  // of a macvlan or ipvlan: bridge, private, vepa, passthru, source, l2, l3, l3s; "" otherwise
+	Bridge        *Bridge // of kind bridge
+	Port          *Port   // of a bridge's port
 	Loopback      bool
 	Ethernet      bool   // packets have an Ethernet header (ARPHRD_ETHER)
 	Qdisc         string // kind of the root qdisc: noqueue, pfifo_fast, fq_codel, ...
