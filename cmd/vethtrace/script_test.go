@@ -60,11 +60,12 @@ func TestScript(t *testing.T) {
 			"await":   cmdAwait,
 			"valid":   cmdValid,
 
-			"validresult": cmdValidResult,
-			"sums":        cmdSums,
-			"once":        cmdOnce,
-			"held":        cmdHeld,
-			"freed":       cmdFreed,
+			"validresult":   cmdValidResult,
+			"validtopology": cmdValidTopology,
+			"sums":          cmdSums,
+			"once":          cmdOnce,
+			"held":          cmdHeld,
+			"freed":         cmdFreed,
 		},
 	})
 }
