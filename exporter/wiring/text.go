@@ -95,12 +95,12 @@ func (t printer) line(indent string, n *node) {
 	if n.bad {
 		style = red
 	}
-	fmt.Fprintln(t.w, strings.TrimRight(t.styled(dim, indent)+t.styled(style, n.head)+spaced(n.rest), " "))
+	fmt.Fprintln(t.w, strings.TrimRight(t.styled(dim, indent)+t.styled(style, n.head)+spaced(n.head, n.rest), " "))
 }
 
-func spaced(s string) string {
-	if s == "" {
-		return ""
+func spaced(head, s string) string {
+	if head == "" || s == "" {
+		return s
 	}
 	return "  " + s
 }
@@ -118,9 +118,9 @@ func tree(d wiring.Document) *node {
 			below(n, t, u)
 		}
 	}
-	shown := map[string]bool{}
+	shown, behind := map[string]bool{}, places(d)
 	for _, b := range d.Bridges {
-		bridge(root, d, b, shown)
+		bridge(root, d, b, behind, shown)
 	}
 	for _, t := range d.Targets {
 		if !shown[t.Name] && !onUplink(d, t) {
@@ -158,7 +158,23 @@ func onUplink(d wiring.Document, t wiring.Target) bool {
 	return false
 }
 
-func bridge(root *node, d wiring.Document, b wiring.Bridge, shown map[string]bool) {
+// place is where a target's device is in a document.
+type place struct{ target, device int }
+
+// places finds targets' devices by the index of the host's end.
+func places(d wiring.Document) map[int]place {
+	found := map[int]place{}
+	for i := range d.Targets {
+		for j := range d.Targets[i].Interfaces {
+			if peer := d.Targets[i].Interfaces[j].Peer; peer != nil {
+				found[peer.Index] = place{i, j}
+			}
+		}
+	}
+	return found
+}
+
+func bridge(root *node, d wiring.Document, b wiring.Bridge, behind map[int]place, shown map[string]bool) {
 	n := root.add("bridge "+end(b.Device), "%s", deviceFacts(b.Device))
 	n.bad = !b.Device.Up
 	n.add("", "%s", facts("id "+none(b.ID), "STP "+onOff(b.STP), "VLAN filtering "+onOff(b.VLANFiltering), nfCall(d.Host.BridgeNF, b.NFCall), plural(len(b.Ports), "port")))
@@ -173,19 +189,17 @@ func bridge(root *node, d wiring.Document, b wiring.Bridge, shown map[string]boo
 		}
 		port := n.add("port "+end(p.Device), "%s", portFacts(p))
 		port.bad = !p.Device.Up || p.State != "forwarding"
-		for _, t := range d.Targets {
-			for _, in := range t.Interfaces {
-				if t.Name != p.Target || in.Peer == nil || in.Peer.Index != p.Device.Index {
-					continue
-				}
-				if shown[t.Name] {
-					pair(port, in).add(page.Escape(t.Name), "(above)")
-					continue
-				}
-				shown[t.Name] = true
-				targetAt(port, t, in)
-			}
+		at, ok := behind[p.Device.Index]
+		if !ok {
+			continue
 		}
+		t, in := d.Targets[at.target], d.Targets[at.target].Interfaces[at.device]
+		if shown[t.Name] {
+			pair(port, in).add(page.Escape(t.Name), "(above)")
+			continue
+		}
+		shown[t.Name] = true
+		targetAt(port, t, in)
 	}
 	if others > 0 {
 		n.add("", "%s of containers that were not asked for", plural(others, "port"))

@@ -35,9 +35,29 @@ type asker struct {
 	f      *Facts
 	host   *rules.Evaluator
 	spaces map[*Member]*rules.Evaluator
+	ups    []topology.Link  // the uplinks, once they were asked for
+	behind map[string][]int // ports that an address is behind, once asked for
 }
 
 func newAsker(f *Facts) *asker { return &asker{f: f, spaces: map[*Member]*rules.Evaluator{}} }
+
+func (a *asker) uplinks() []topology.Link {
+	if a.ups == nil {
+		a.ups = a.f.uplinks()
+	}
+	return a.ups
+}
+
+// learned tells whether a bridge knows an address behind a port.
+func (a *asker) learned(mac string, port int) bool {
+	if a.behind == nil {
+		a.behind = map[string][]int{}
+		for _, l := range a.f.Learned {
+			a.behind[l.MAC] = append(a.behind[l.MAC], l.Port)
+		}
+	}
+	return slices.Contains(a.behind[mac], port)
+}
 
 func (a *asker) onHost() *rules.Evaluator {
 	if a.host == nil {
@@ -127,7 +147,7 @@ func (w *walker) target() (netip.Addr, bool) {
 			}
 		}
 	}
-	for _, l := range w.f.uplinks() {
+	for _, l := range w.uplinks() {
 		for _, p := range l.Addrs {
 			if same(p) {
 				return p.Addr(), true
@@ -270,7 +290,7 @@ func reaches(in *topology.Interface, dev string) bool {
 // beyond ends a packet that leaves by a device behind which no target is.
 func (w *walker) beyond(out rules.Packet) {
 	l := w.f.Host.Namespace.ByName(out.Out)
-	if slices.ContainsFunc(w.f.uplinks(), func(u topology.Link) bool { return u.Name == out.Out }) || l != nil && l.Kind != "bridge" && l.Kind != "veth" {
+	if slices.ContainsFunc(w.uplinks(), func(u topology.Link) bool { return u.Name == out.Out }) || l != nil && l.Kind != "bridge" && l.Kind != "veth" {
 		w.step(Step{Place: hostPlace, Kind: KindDevice, Text: "leaves by " + deviceText(l, out.Out)})
 		if w.backing && out.Src == w.q.To.Addr() && out.SrcPort == w.q.To.Port() && out.Dst == w.q.From && out.DstPort == anyPort {
 			w.way.Verdict.Answered = "client"

@@ -20,10 +20,10 @@ func (f *Facts) Document(version string) Document {
 		Schema: Schema, Version: version, Host: f.host(), Uplinks: []Device{}, Bridges: f.bridges(), Targets: []Target{},
 		Proxies: f.proxies(), Policies: f.policies(), Ways: []Way{}, Notes: append([]string{}, f.Notes...),
 	}
-	for _, l := range f.uplinks() {
+	ask := newAsker(f)
+	for _, l := range ask.uplinks() {
 		d.Uplinks = append(d.Uplinks, device(l))
 	}
-	ask := newAsker(f)
 	for i := range f.Targets {
 		d.Targets = append(d.Targets, f.target(&f.Targets[i], ask))
 	}
@@ -153,10 +153,6 @@ func (f *Facts) target(m *Member, ask *asker) Target {
 	for _, n := range m.Networks {
 		t.Networks = append(t.Networks, Attachment{Network: n.Name, Driver: n.Driver, IP4: text(n.IP4), IP6: text(n.IP6)})
 	}
-	learned := map[string]int{}
-	for _, l := range f.Learned {
-		learned[l.MAC+strconv.Itoa(l.Port)] = l.Port
-	}
 	for _, in := range m.Wiring.Interfaces {
 		if m.Wiring.Same || in.Dev.Loopback {
 			continue
@@ -164,7 +160,7 @@ func (f *Facts) target(m *Member, ask *asker) Target {
 		i := Interface{Device: device(in.Dev), Peer: pointer(in.Peer), Lower: pointer(in.Lower), Reason: in.Reason}
 		if in.Bridge != nil {
 			i.Bridge = in.Bridge.Name
-			i.FDB = learned[in.Dev.MAC+strconv.Itoa(in.Peer.Index)] == in.Peer.Index
+			i.FDB = ask.learned(in.Dev.MAC, in.Peer.Index)
 		}
 		if in.Inner != nil {
 			i.Inner = in.Inner.Name

@@ -23,7 +23,7 @@ func (f *Facts) published(p container.Port, ask *asker) Published {
 	if !ok || f.Host.Rules == nil {
 		return out
 	}
-	dev, from, to, ok := f.neighbor(p.Host.Addr().Is4())
+	dev, from, to, ok := ask.neighbor(p.Host.Addr().Is4())
 	if !ok {
 		out.With = "no uplink has an address of that family"
 		return out
@@ -83,8 +83,8 @@ func (f *Facts) listener(p rules.Packet) string {
 
 // neighbor makes up an address outside: one of an uplink's own network, that is
 // not the host's.
-func (f *Facts) neighbor(four bool) (dev string, from, to netip.Addr, ok bool) {
-	for _, l := range f.uplinks() {
+func (a *asker) neighbor(four bool) (dev string, from, to netip.Addr, ok bool) {
+	for _, l := range a.uplinks() {
 		for _, p := range l.Addrs {
 			if p.Addr().Is4() != four || p.Addr().IsLinkLocalUnicast() {
 				continue

@@ -47,7 +47,7 @@ type Step struct {
 	NAT     string `json:"nat" doc:"the translation: dnat 192.0.2.1:8080 -> 172.17.0.2:80; empty for none"`
 	Rule    *Rule  `json:"rule" doc:"of kind rule; null otherwise"`
 	Perhaps bool   `json:"perhaps" doc:"it is not known whether the rule matches, nor does it matter"`
-	Decides bool   `json:"decides" doc:"this step decided the verdict"`
+	Decides bool   `json:"decides" doc:"this step decided a hook, or the verdict"`
 }
 
 // Verdict is what becomes of a packet.
@@ -58,5 +58,5 @@ type Verdict struct {
 	Target    string    `json:"target" doc:"name of the target it ends in; empty for none"`
 	Processes []Process `json:"processes" doc:"that hold the socket which takes it; empty for none"`
 	Rule      *Rule     `json:"rule" doc:"the rule that drops, or that leaves it to the proxy; null for none"`
-	Answered  string    `json:"answered" doc:"where the answer ends: client, or why it does not get there; empty without an answer" `
+	Answered  string    `json:"answered" doc:"where the answer ends: client, or why it does not get there; empty without an answer"`
 }

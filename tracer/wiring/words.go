@@ -62,9 +62,18 @@ func (w *walker) add(place string, out rules.Outcome) {
 		if s.NAT != nil {
 			step.NAT = s.NAT.String()
 		}
-		step.Decides = out.Decider != nil && s == out.Decider || out.Decider != nil && sameStep(s, out.Decider) && out.Verdict != rules.Accept
+		step.Decides = decides(s, out)
 		w.step(step)
 	}
+}
+
+// decides tells whether a step ended a hook, or the packet. Chains of nat only
+// translate.
+func decides(s *rules.Step, out rules.Outcome) bool {
+	if out.Verdict != rules.Accept {
+		return out.Decider != nil && sameStep(s, out.Decider)
+	}
+	return s.Does == "accept" && s.Chain != nil && s.Chain.Table != "nat" && s.NAT == nil
 }
 
 // sameStep tells whether two are one: outcomes hold copies.
