@@ -84,25 +84,43 @@ func (w *walker) sourceFor(dst netip.Addr) (netip.Addr, bool) {
 // whyProxy says why no rule sends the packet to the container itself, with the
 // rule that leaves it to the proxy, where there is one.
 func (w *walker) whyProxy(proxy *userland) (string, *Rule) {
-	var skipped *Rule
-	for _, s := range w.way.There {
-		if s.Kind == KindRule && s.Does == "return" && s.Rule != nil && s.Rule.Table == "nat" {
-			skipped = s.Rule
-		}
-	}
-	to, in := w.f.owner(proxy.to.Addr())
+	skipped := w.returned()
 	dst := w.q.To.Addr()
 	switch {
 	case dst.IsLoopback():
 		return "it was sent to a loopback address, which no rule translates", skipped
 	case dst.Is6() && proxy.to.Addr().Is4():
 		return "it is IPv6 and the container has IPv4 only: no rule translates between them", skipped
-	case w.sender != nil && w.sender == to:
-		return "hairpin: it comes from the container itself, and no rule translates what comes from its own bridge", skipped
-	case w.sender != nil && w.from.Bridge != nil && in != nil && in.Bridge != nil && w.from.Bridge.Name == in.Bridge.Name:
-		return fmt.Sprintf("it comes from %s, the container's own bridge, and no rule translates that", in.Bridge.Name), skipped
-	case w.sender != nil && w.from.Bridge != nil && skipped != nil:
-		return fmt.Sprintf("it comes from another bridge (%s), and a rule leaves that untranslated", w.from.Bridge.Name), skipped
+	case w.sender != nil && w.from.Bridge != nil:
+		return w.whyFromBridge(proxy, w.from.Bridge.Name, skipped), skipped
 	}
-	return "no rule translates it (no DNAT)", skipped
+	return noDNAT, skipped
+}
+
+// noDNAT is why a proxy answers where nothing else is to be said.
+const noDNAT = "no rule translates it (no DNAT)"
+
+// whyFromBridge says why no rule translates what a container of a bridge sends.
+func (w *walker) whyFromBridge(proxy *userland, bridge string, skipped *Rule) string {
+	to, in := w.f.owner(proxy.to.Addr())
+	switch {
+	case w.sender == to:
+		return "hairpin: it comes from the container itself, and no rule translates what comes from its own bridge"
+	case in != nil && in.Bridge != nil && bridge == in.Bridge.Name:
+		return fmt.Sprintf("it comes from %s, the container's own bridge, and no rule translates that", bridge)
+	case skipped != nil:
+		return fmt.Sprintf("it comes from another bridge (%s), and a rule leaves that untranslated", bridge)
+	}
+	return noDNAT
+}
+
+// returned is the last rule of nat that let the packet go untranslated.
+func (w *walker) returned() *Rule {
+	var last *Rule
+	for _, s := range w.way.There {
+		if s.Kind == KindRule && s.Does == "return" && s.Rule != nil && s.Rule.Table == "nat" {
+			last = s.Rule
+		}
+	}
+	return last
 }

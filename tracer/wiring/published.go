@@ -37,15 +37,9 @@ func (f *Facts) published(p container.Port, ask *asker) Published {
 	}
 	got := ask.onHost().Walk(packet)
 	out.With = f.fate(got)
-	var accept *rules.Step
-	for i := range got.Steps {
-		s := &got.Steps[i]
-		if s.NAT != nil && s.NAT.Kind == rules.DNAT && s.Rule != nil {
-			out.DNAT = ruleOf(s.Chain, s.Rule)
-		}
-		if accept == nil && s.Hook == "forward" && s.Does == "accept" && s.Rule != nil {
-			accept = s
-		}
+	dnat, accept := deciding(got.Steps)
+	if dnat != nil {
+		out.DNAT = ruleOf(dnat.Chain, dnat.Rule)
 	}
 	if accept == nil {
 		return out
@@ -53,6 +47,21 @@ func (f *Facts) published(p container.Port, ask *asker) Published {
 	out.Accept = ruleOf(accept.Chain, accept.Rule)
 	out.Without = f.fate(rules.NewEvaluator(f.Host.Rules.Without(accept.Rule), f.Host.Env).Walk(packet))
 	return out
+}
+
+// deciding finds the rule that translates and the first one of FORWARD that
+// accepts; nil where there is none.
+func deciding(steps []rules.Step) (dnat, accept *rules.Step) {
+	for i := range steps {
+		s := &steps[i]
+		if s.NAT != nil && s.NAT.Kind == rules.DNAT && s.Rule != nil {
+			dnat = s
+		}
+		if accept == nil && s.Hook == "forward" && s.Does == "accept" && s.Rule != nil {
+			accept = s
+		}
+	}
+	return dnat, accept
 }
 
 // fate words an outcome on the host.

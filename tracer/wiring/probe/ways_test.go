@@ -18,6 +18,7 @@ func prefix(s string) netip.Prefix                      { return netip.MustParse
 func addr(s string) netip.Addr                          { return netip.MustParseAddr(s) }
 func addrPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) }
 func hostPort(port uint16) netip.AddrPort               { return netip.AddrPortFrom(netip.IPv4Unspecified(), port) }
+
 func query(from netip.Addr, to netip.AddrPort) wiring.Query {
 	return wiring.Query{From: from, To: to, Proto: rules.TCP}
 }
