@@ -58,7 +58,7 @@ func TestTopologyDocker(t *testing.T) {
 	visit(ctx, t, e, "http://"+e.Host.IP4.String()+":80/")
 	ask := func(args ...string) wiring.Document {
 		t.Helper()
-		v := startVethtrace(t, e, append([]string{"topology", "-o", "json", "--docker-host", "unix://" + e.Socket}, args...)...)
+		v := startVethtrace(t, e.Host, append([]string{"topology", "-o", "json", "--docker-host", "unix://" + e.Socket}, args...)...)
 		if status := v.wait(t); status != exitDone {
 			t.Fatalf("status %d: %s", status, v.messages(t))
 		}
