@@ -66,8 +66,20 @@ func TestScript(t *testing.T) {
 			"once":          cmdOnce,
 			"held":          cmdHeld,
 			"freed":         cmdFreed,
+			"saved":         cmdSaved,
 		},
 	})
+}
+
+// cmdSaved copies a result that an older version wrote: saved NAME.
+func cmdSaved(ts *testscript.TestScript, _ bool, args []string) {
+	root, ok := ts.Value("kept").(map[string]any)["repository"].(string)
+	if !ok || len(args) != 1 {
+		ts.Fatalf("usage: saved NAME")
+	}
+	content, err := os.ReadFile(filepath.Join(root, "internal", "result", "testdata", args[0]))
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), content, 0o600))
 }
 
 // cmdStatus runs a command that must end with exactly that status: status 2 vethtrace.
