@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 )
 
 const (
+	defaultBudget   = "1%"
 	defaultGrace    = 5 * time.Minute
 	defaultOnceTime = 10 * time.Second
 	// keepLonger is how much longer than their series' grace the tracer keeps
@@ -36,6 +38,7 @@ type exportOptions struct {
 	labels  []string
 	detail  string
 	slow    time.Duration
+	budget  string
 
 	addresses     []string
 	configFile    string
@@ -71,6 +74,7 @@ func (o *exportOptions) register(cmd *cobra.Command) {
 	f.StringVar(&o.targets.memoryText, "memory", "", "most memory for figures in the kernel, a `SIZE` such as 128MiB; targets that do not fit are an error")
 	f.StringVar(&o.targets.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
 	f.StringVar(&o.detail, "detail", string(tracer.DetailHooks), "`HOPS` to divide a path into: devices, hooks or tables")
+	f.StringVar(&o.budget, "max-overhead", defaultBudget, "most that tracing may cost, in percent of one CPU; the hooks are attached for a part of the time then; 0: no limit: `1%`")
 	f.DurationVar(&o.slow, "slow", time.Millisecond, "journeys of this `TIME` or longer are exemplars, and on /journeys; 0: none")
 	f.StringArrayVar(&o.addresses, "web.listen-address", []string{serve.DefaultAddress}, "`HOST:PORT` to listen on; may be given several times. Others than this machine's need --web.config.file or --insecure")
 	f.StringVar(&o.configFile, "web.config.file", "", "`FILE` with TLS and users, as the Prometheus exporter toolkit has it")
@@ -88,6 +92,7 @@ func (o *exportOptions) register(cmd *cobra.Command) {
 	mustRegister(cmd, "container", o.targets.completeContainers)
 	mustRegister(cmd, "netns", completeNetns)
 	complete(cmd, "detail", "devices", "hooks", "tables")
+	complete(cmd, "max-overhead", "1%", "0.5%", "2%", "5%", "0")
 	complete(cmd, "histograms", "native", "classic", "both")
 	complete(cmd, "log.level", promslog.LevelFlagOptions...)
 	complete(cmd, "log.format", promslog.FormatFlagOptions...)
@@ -129,7 +134,9 @@ func (o *exportOptions) check(cmd *cobra.Command, args []string) error {
 	case o.histograms == "native" && (o.once || o.textfile != ""):
 		return usagef("--histograms native: text has only classic ones, which --once and --textfile write: want classic or both")
 	}
-	if _, err := o.form(); err != nil {
+	_, formErr := o.form()
+	_, budgetErr := o.share()
+	if err := errors.Join(formErr, budgetErr); err != nil {
 		return err
 	}
 	return o.choose()
@@ -177,11 +184,21 @@ func (o *exportOptions) form() (prom.Form, error) {
 
 // config is what of these the tracer needs.
 func (o *exportOptions) config(log *slog.Logger) (tracer.Config, error) {
+	budget, err := o.share()
+	if err != nil {
+		return tracer.Config{}, err
+	}
 	cfg := tracer.Config{
 		Version: versionText(), Detail: tracer.Detail(o.detail), Slow: o.slow, Interval: readPause,
-		NoRounds: true, Keep: o.grace + keepLonger, Log: log,
-		// The budget (--max-overhead, 1% by default) goes here: MaxOverhead.
+		NoRounds: true, Keep: o.grace + keepLonger, Log: log, MaxOverhead: budget,
 	}
-	err := o.targets.fill(&cfg)
-	return cfg, err
+	return cfg, o.targets.fill(&cfg)
+}
+
+// share reads --max-overhead; 0 is no limit.
+func (o *exportOptions) share() (float64, error) {
+	if o.budget == "0" {
+		return 0, nil
+	}
+	return parseBudget(o.budget)
 }

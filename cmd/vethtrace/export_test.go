@@ -230,7 +230,7 @@ func TestExport(t *testing.T) {
 	docker("run", "-d", "-p", "8080:80", "--label", labelProject+"=shop", "--label", labelService+"=web", "--name", "nginx", "nginx")
 	docker("run", "-d", "--label", "traced=no", "--name", "other", "tools")
 	page := fmt.Sprintf("http://%s:8080/", e.Host.IP4)
-	args := []string{"export", "--docker-host", "unix://" + e.Socket, "--grace", "1s", "--slow", "1us", "--log.level", "debug"}
+	args := []string{"export", "--docker-host", "unix://" + e.Socket, "--grace", "1s", "--slow", "1us", "--max-overhead", "0", "--log.level", "debug"}
 	v := startVethtrace(t, e.Host, args...)
 	s := newScraper(t, e.Host)
 	v.await(t, "msg=attached")
@@ -397,7 +397,7 @@ func TestExportEngineAway(t *testing.T) {
 		{id: strings.Repeat("a1", 32), name: "nginx", pid: w.Container("nginx").PID},
 		{id: strings.Repeat("b2", 32), name: "other", pid: w.Container("other").PID},
 	}
-	v := startVethtrace(t, w.Host, "export", "--docker-host", "unix://"+socket, "--container", "nginx", "--web.telemetry-path", "/metrics")
+	v := startVethtrace(t, w.Host, "export", "--docker-host", "unix://"+socket, "--container", "nginx", "--max-overhead", "10%")
 	v.await(t, "msg=attached")
 	s := newScraper(t, w.Host)
 	s.until(t, "no engine yet", func(f families) bool {

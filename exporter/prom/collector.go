@@ -63,6 +63,7 @@ type Collector struct {
 
 	mu         sync.Mutex
 	ledger     *ledger
+	spans      spans
 	containers *bound
 	hops       *bound
 	reasons    *bound
@@ -84,7 +85,7 @@ func New(cfg Config) *Collector {
 	}
 	cfg.Ceiling = cfg.Ceiling.withDefaults()
 	return &Collector{
-		cfg: cfg, layout: newLayout(cfg.Form), families: definitions(), gauges: newGauges(), ledger: newLedger(cfg.Grace),
+		cfg: cfg, layout: newLayout(cfg.Form), families: definitions(), gauges: newGauges(), ledger: newLedger(cfg.Grace), spans: spans{known: map[lifeID]*span{}},
 		containers: newBound(cfg.Ceiling.Containers), hops: newBound(cfg.Ceiling.Hops), reasons: newBound(cfg.Ceiling.Reasons),
 	}
 }
@@ -150,9 +151,14 @@ func (c *Collector) collect(to emit) error {
 		return fmt.Errorf("read what the tracer has seen: %w", err)
 	}
 	lives := make([]life, 0, len(s.Targets))
-	for i := range s.Targets {
-		lives = append(lives, c.life(&s.Targets[i], s.Duration))
+	traced := s.Duration
+	if s.Observer.Budget != nil {
+		traced = s.Observer.Observed
 	}
+	for i := range s.Targets {
+		lives = append(lives, c.life(&s.Targets[i], traced))
+	}
+	c.spans.keep(lives)
 	c.ledger.enter(begin, lives)
 	c.containers.keep(func(name string) bool { return c.ledger.names[name] != nil })
 	exemplars := c.cfg.Journeys.take(s, begin, c.containers)

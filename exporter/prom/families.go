@@ -18,6 +18,8 @@ const (
 	bytes
 	segments
 	observed
+	devicePackets
+	deviceBytes
 	families // how many
 )
 
@@ -88,6 +90,12 @@ func definitions() [families]*definition {
 		segments: counterOf("path_segments_total",
 			"Packets on the wire that the skbs of completed journeys stood for (GSO and GRO).",
 			"container", "direction", "peer"),
+		devicePackets: counterOf("device_packets_total",
+			"Packets that the container's devices have counted while it was traced, seen or not; in host mode an estimate.",
+			"container", "direction"),
+		deviceBytes: counterOf("device_bytes_total",
+			"Bytes of these, with the link layer's header; in host mode an estimate, without.",
+			"container", "direction"),
 		observed: counterOf("observed_seconds_total",
 			"Time in which the container's packets were traced: with a budget hooks are attached for part of the time.",
 			"container"),

@@ -9,7 +9,7 @@ import (
 
 // life makes of a target what its series say. What a snapshot has is not
 // changed, and its histograms are kept until the next one.
-func (c *Collector) life(t *tracer.Target, duration time.Duration) life {
+func (c *Collector) life(t *tracer.Target, traced time.Duration) life {
 	name := c.containers.of(t.Name)
 	b := book{}
 	for direction, a := range t.Accounting {
@@ -38,8 +38,16 @@ func (c *Collector) life(t *tracer.Target, duration time.Duration) life {
 	if t.Proxied != nil {
 		b.observe(proxyLatency, &t.Proxied.Proxy.Hist, name)
 	}
-	b.count(observed, duration.Seconds(), name)
-	return life{name: name, id: lifeID{t.ID, t.Name, t.PID, t.Netns}, running: !t.Gone, book: b}
+	if t.Totals != nil {
+		for direction, total := range t.Totals {
+			way := tracer.Direction(direction).String()
+			b.count(devicePackets, float64(total.Packets), name, way)
+			b.count(deviceBytes, float64(total.Bytes), name, way)
+		}
+	}
+	id := lifeID{t.ID, t.Name, t.PID, t.Netns}
+	b.count(observed, c.spans.of(id, !t.Gone, traced).Seconds(), name)
+	return life{name: name, id: id, running: !t.Gone, book: b}
 }
 
 func (c *Collector) path(b book, name string, p *tracer.Path) {
