@@ -132,7 +132,7 @@ func newGauges() gauges {
 		unpathed:   counterOf("unpathed_total", "Completed journeys whose path had no room in the table: counted, not in a histogram."),
 		targets:    gaugeOf("targets", "Containers, processes and namespaces that are traced now."),
 		scrapeTime: gaugeOf("scrape_duration_seconds", "Time that collecting these metrics took."),
-		hook: gaugeOf("hook_attached", "Whether a hook is attached now: 1, or 0. Hooks of windows, such as null hops, come and go under load.",
+		hook: gaugeOf("hook_attached", "Whether a hook is attached now: 1, or 0. Null hops come and go under load; with a budget all hooks do.",
 			"hook", "provider"),
 		hookLinks: gaugeOf("hook_links", "In how many places a hook is attached now: devices, namespaces by family, or the machine.", "hook", "provider"),
 		engineUp:  gaugeOf("engine_up", "Whether the engine answers: 1, or 0 while starts and stops are not noticed."),
