@@ -106,6 +106,11 @@ generate-only:
 docs: ## make only the generated pages of docs/ again
 	$(GO) generate -run 'docs/' ./...
 
+.PHONY: dashboards-draw
+dashboards-draw: ## draw the dashboards' panels into bin/dashboards, over a feed that moves (prometheus, chromium)
+	@mkdir -p $(BIN)/dashboards
+	$(GO) run ./exporter/grafana/draw -o $(BIN)/dashboards
+
 .PHONY: vmlinux
 vmlinux: ## make vmlinux.h again from bpf/vmlinux.types and the running kernel's BTF
 	$(GO) run ./internal/tools/vmlinuxh -o vmlinux.h

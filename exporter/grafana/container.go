@@ -40,22 +40,22 @@ func pathPanels(direction string) []panel {
 	hops := latency{metric: hopLatency, matchers: matchers, by: "side, hop"}
 	return []panel{
 		{
-			title: "Path latency, " + direction, unit: seconds, width: 8,
+			title: "Path latency, " + direction, unit: seconds, width: 12,
 			description: "Time from the first hook to the last, what measuring costs included.",
 			queries:     []query{paths.quantile("p50", 0.5), paths.quantile("p90", 0.9), paths.quantile("p99", 0.99)},
 		},
 		{
-			kind: stacked, title: "Mean time by hop, " + direction, unit: seconds, width: 8,
+			kind: stacked, title: "Mean time by hop, " + direction, unit: seconds, width: 12,
 			description: "Mean time of a packet, divided into its hops: they add up to the mean of the path. Side is where a hop ends.",
 			queries:     []query{hops.share("{{side}} {{hop}}", paths)},
 		},
 		{
-			title: "Hops, 99th percentile, " + direction, unit: seconds, width: 8,
+			title: "Hops, 99th percentile, " + direction, unit: seconds, width: 12,
 			description: "What one packet of a hundred exceeds, hop by hop. Percentiles of hops do not add up to that of the path.",
 			queries:     []query{hops.quantile("{{side}} {{hop}}", 0.99)},
 		},
 		{
-			kind: heat, title: "Distribution, " + direction, unit: seconds, width: 24,
+			kind: heat, title: "Distribution, " + direction, unit: seconds, width: 12,
 			description: "How packets spread over the times that their path takes. Two bands: two ways, or a cache that is cold.",
 			queries:     []query{paths.buckets()},
 		},

@@ -71,7 +71,7 @@ func worstFirst() []panel {
 func tracingCost() []panel {
 	at := func(title, description, unit, legend, format string, args ...any) panel {
 		return panel{
-			title: title, description: description, unit: unit, width: 8,
+			title: title, description: description, unit: unit, width: 12,
 			queries: []query{plain(legend, format, args...)},
 		}
 	}

@@ -21,8 +21,8 @@ const (
 	rowOfGrid  = 30
 	gap        = 6
 	legendRow  = 14
-	legendSize = 190
-	axis       = 56
+	legendSize = 250
+	axis       = 66
 )
 
 // page collects the SVG of a dashboard.
@@ -125,6 +125,10 @@ func (p *page) lines(b box, unit string, lines []feed.Line, stack bool) {
 			command := "L"
 			if path.Len() == 0 {
 				command = "M"
+			}
+			if stack { // a bar from the line below, for an area
+				fmt.Fprintf(&p.body, `<path d="M%.1f %.1fV%.1f" stroke="%s" stroke-opacity="0.5" stroke-width="%.1f"/>`,
+					b.x+b.w*(l.Times[i]-from)/max(to-from, 1), y(v), y(v-l.Values[i]), color, b.w/max(to-from+1, 1))
 			}
 			fmt.Fprintf(&path, "%s%.1f %.1f", command, b.x+b.w*(l.Times[i]-from)/max(to-from, 1), y(v))
 		}

@@ -5,6 +5,7 @@ package feed
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -98,7 +99,7 @@ func (m *Moving) Snapshot() (tracer.Snapshot, error) {
 
 // total is what all units come to: a tenth of a sample each.
 func (m *Moving) total(since time.Duration) tracer.Snapshot {
-	fast, slow := unit(), m.slow
+	fast, slow := clone(m.fast), m.slow
 	var slowHist, fastHist []*histogram.Histogram
 	histograms(&m.fast, func(h *histogram.Histogram) { fastHist = append(fastHist, h) })
 	histograms(&slow, func(h *histogram.Histogram) { slowHist = append(slowHist, h) })
@@ -117,6 +118,26 @@ func (m *Moving) total(since time.Duration) tracer.Snapshot {
 	fast.Duration = since
 	fast.Start = m.begin
 	return fast
+}
+
+// clone copies what histograms and counts change.
+func clone(s tracer.Snapshot) tracer.Snapshot {
+	s.Targets = slices.Clone(s.Targets)
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		t.Paths, t.Drops = slices.Clone(t.Paths), slices.Clone(t.Drops)
+		for j := range t.Paths {
+			t.Paths[j].Hops = slices.Clone(t.Paths[j].Hops)
+		}
+		for d := range t.Skipped {
+			t.Skipped[d] = slices.Clone(t.Skipped[d])
+		}
+		if t.Proxied != nil {
+			proxied := *t.Proxied
+			t.Proxied = &proxied
+		}
+	}
+	return s
 }
 
 // counts calls f for each counter of a snapshot that is no histogram.
