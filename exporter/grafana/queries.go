@@ -115,6 +115,6 @@ func (l latency) perSecond(legend string) query {
 // traced: with a budget that is part of all time.
 func observedRate(metric, matchers, by string) string {
 	return fmt.Sprintf("sum by (%s) (rate(vethtrace_%s{%s}[$__rate_interval])"+
-		" / on (instance, container) group_left () rate(vethtrace_observed_seconds_total{%s}[$__rate_interval]))",
+		" / on (instance, container) group_left () (rate(vethtrace_observed_seconds_total{%s}[$__rate_interval]) > 0))",
 		by, metric, matchers, ofContainer)
 }

@@ -115,7 +115,7 @@ func (m *Moving) total(since time.Duration) tracer.Snapshot {
 		at++
 	})
 	counts(&fast, func(n *uint64) { *n = *n * (m.units[0] + m.units[1]) / 10 })
-	fast.Duration = since
+	fast.Duration, fast.Observer.Observed = since, since
 	fast.Start = m.begin
 	return fast
 }
