@@ -35,7 +35,7 @@ func TestThousand(t *testing.T) {
 		}})
 	}
 	best := time.Hour
-	for range 3 { // the machine may be busy with something else
+	for tries := 0; tries < 6 && best > most; tries++ { // the machine may be busy with something else
 		begin := time.Now()
 		f, err := probe.Read(probe.Config{Host: w.Host.NS, Targets: list, Whole: true})
 		if err != nil {
