@@ -31,7 +31,7 @@ func (r *run) does(s Stmt, step *Step) (out Go, done bool) {
 		step.Does = "set"
 	case Track:
 		if s.Off && r.early { // who has a connection keeps it
-			r.p.Conn.State = Untracked
+			r.p.Conn.State, r.notrack = Untracked, true
 			step.Does = "notrack"
 		}
 	case Touch:

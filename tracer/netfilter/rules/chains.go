@@ -104,10 +104,12 @@ func (r *run) base(c *Chain) Verdict {
 const priorityTracking = -200
 
 // beforeTracking: chains that run before connection tracking see a packet without
-// a connection, unless it came round by lo.
+// a connection, unless it came round by lo. That holds for what connection tracking
+// will leave alone, too, such as neighbour discovery: only a rule makes a packet
+// untracked before.
 func (r *run) beforeTracking(c *Chain) {
 	first := r.hook == hookOutput || r.hook == hookPrerouting && !r.cameBack
-	r.early = first && c.Base.runsAt() < priorityTracking && r.p.Conn.State != Untracked
+	r.early = first && c.Base.runsAt() < priorityTracking && !r.notrack
 	if r.early {
 		r.later = r.p.Conn.State
 		r.p.Conn.State = Invalid

@@ -139,6 +139,7 @@ type run struct {
 	natDone  [2]bool // source, destination: this connection is set up
 	lost     bool    // a bound was reached
 	early    bool    // connection tracking has not seen the packet yet
+	notrack  bool    // a rule took the packet away from connection tracking
 	later    State   // what it will be
 	cameBack bool    // by lo
 }
