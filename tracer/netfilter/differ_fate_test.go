@@ -61,7 +61,8 @@ func (w *router) note(list []probe, fates map[uint32]fate, b []byte, end rules.E
 
 // read reads the addresses and ports that a packet left with.
 func (f *fate) read(b []byte, p probe) bool {
-	l4, proto := 20, byte(0)
+	l4 := 20
+	var proto byte
 	if p.V6() {
 		l4 = 40
 	}

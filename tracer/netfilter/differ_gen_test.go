@@ -308,12 +308,12 @@ func (g *gen) iptables() string {
 	}
 	for _, chain := range []string{"INPUT", "FORWARD", "OUTPUT"} {
 		hook := chain[:1]
-		jumps := append(iptTargets[:len(iptTargets):len(iptTargets)], part{"jump", hook, func(g *gen) string {
+		jumps := append(slices.Clone(iptTargets), part{"jump", hook, func(g *gen) string {
 			return pick(g.Rand, "-j ", "-j ", "-g ") + chain + "-A"
 		}}, part{"jump", hook, func(*gen) string { return "-j " + chain + "-B" }})
 		g.rules(&b, chain, hook, 3, iptMatches, jumps)
 		g.rules(&b, chain+"-A", hook, 2, iptMatches, jumps[:len(jumps)-2])
-		g.rules(&b, chain+"-B", hook, 2, iptMatches, append(iptTargets[:len(iptTargets):len(iptTargets)], jumps[len(jumps)-2]))
+		g.rules(&b, chain+"-B", hook, 2, iptMatches, append(slices.Clone(iptTargets), jumps[len(jumps)-2]))
 	}
 	b.WriteString("COMMIT\n")
 	return b.String()

@@ -193,7 +193,7 @@ func checksum(b []byte) uint16 {
 
 // known makes the packet one of a connection that connection tracking knows: a
 // reply, or an error about it. It returns the connection's first packet.
-func (p *probe) known(r *rand.Rand) (src, dst netip.AddrPort, proto uint8, ok bool) {
+func (p *probe) known() (src, dst netip.AddrPort, proto uint8, ok bool) {
 	if p.PktType.Known || p.In == "" || p.Src == p.Dst {
 		return src, dst, 0, false
 	}

@@ -21,9 +21,8 @@ import (
 )
 
 const (
-	differSets    = 2100 // random rule sets, all backends together
-	differPackets = 5    // for each
-	differCases   = 100  // for each match and target at least
+	differPackets = 5   // for each
+	differCases   = 100 // for each match and target at least
 )
 
 // tally is what all workers together found.
@@ -38,14 +37,15 @@ type tally struct {
 // backend loads random rules.
 type backend struct {
 	name string
+	sets int // random rule sets: more where loading them takes less
 	make func(g *gen) string
 	tool func(v6 bool) []string
 }
 
 var backends = []backend{
-	{"legacy", (*gen).iptables, func(v6 bool) []string { return []string{ipTool("legacy-restore", v6)} }},
-	{"nft", (*gen).iptables, func(v6 bool) []string { return []string{ipTool("nft-restore", v6)} }},
-	{"native", (*gen).nft, func(bool) []string { return []string{"nft", "-f", "-"} }},
+	{"legacy", 900, (*gen).iptables, func(v6 bool) []string { return []string{ipTool("legacy-restore", v6)} }},
+	{"nft", 500, (*gen).iptables, func(v6 bool) []string { return []string{ipTool("nft-restore", v6)} }},
+	{"native", 700, (*gen).nft, func(bool) []string { return []string{"nft", "-f", "-"} }},
 }
 
 func ipTool(name string, v6 bool) string {
@@ -58,9 +58,7 @@ func ipTool(name string, v6 bool) string {
 // The evaluator and the kernel agree on what becomes of random packets under
 // random rules, and on which rules they meet.
 func TestEvaluatorAgreesWithTheKernel(t *testing.T) {
-	// Seed 6 has one open disagreement: an IPv6 neighbour solicitation to its own
-	// source, sent back by the device that it came by, is dropped by the kernel.
-	seed := uint64(7)
+	seed := rand.Uint64N(1_000_000) // another one each time; VETHTRACE_SEED repeats a run
 	if s := os.Getenv("VETHTRACE_SEED"); s != "" {
 		if _, err := fmt.Sscan(s, &seed); err != nil {
 			t.Fatal(err)
@@ -114,18 +112,19 @@ func differ(t *testing.T, total *tally, b backend, r *rand.Rand, cpu int) {
 	w := newRouter(t)
 	w.in(w.ns, w.makeIPSets)
 	id := uint32(0)
-	refused := 0
-	for n := 0; n < differSets/len(backends)+refused; n++ {
+	done := 0
+	for n := 0; done < b.sets; n++ {
 		g := &gen{Rand: r, v6: n%3 == 2, used: map[string]bool{}, id: n}
 		text := b.make(g)
 		tool := b.tool(g.v6)
 		if out, err := tryNS(w.ns, text, tool[0], tool[1:]...); err != nil {
 			// Some mixtures of options neither the tools nor the kernel take.
-			if refused++; refused > differSets/2 {
+			if n-done > 2*b.sets {
 				t.Fatalf("%s refuses too much: %s\n%s", tool[0], out, text)
 			}
 			continue
 		}
+		done++
 		set, err := ReadRules(w.ns)
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +154,7 @@ func (w *router) probes(r *rand.Rand, v6 bool, id *uint32) []probe {
 		*id++
 		p := newProbe(r, *id, v6)
 		if r.IntN(3) == 0 {
-			if src, dst, proto, ok := p.known(r); ok {
+			if src, dst, proto, ok := p.known(); ok {
 				w.track(src.Addr().AsSlice(), dst.Addr().AsSlice(), src.Port(), dst.Port(), proto)
 			}
 		}
