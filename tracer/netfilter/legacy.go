@@ -24,10 +24,8 @@ type layout struct {
 	offsets, counters, body int
 }
 
-var (
-	layout4 = layout{FamilyIP, 4, 16, 80, 82, 83, 2, 88, 96, 112}
-	layout6 = layout{FamilyIP6, 16, 64, 128, 131, 132, 4, 140, 152, 168}
-)
+func layout4() layout { return layout{FamilyIP, 4, 16, 80, 82, 83, 2, 88, 96, 112} }
+func layout6() layout { return layout{FamilyIP6, 16, 64, 128, 131, 132, 4, 140, 152, 168} }
 
 // Bits of an entry's inversions (IPT_INV_*).
 const (
@@ -49,11 +47,8 @@ type legacyBlob struct {
 	entries    blob
 	hooks      [5]uint32 // where the built-in chains begin
 	underflows [5]uint32 // their policies
-	ipset      func(uint16) (string, bool)
+	decoders   *decoders
 }
-
-// legacyNames are the built-in chains by hook.
-var legacyNames = [5]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 
 // entry is one entry: a rule, a policy, or the head of a chain.
 type entry struct {
@@ -73,40 +68,46 @@ func (t *legacyBlob) decode(valid uint32) ([]*rules.Chain, error) {
 			heads[e.next] = e.head
 		}
 	}
-	builtin := map[int]string{}
-	policies := map[int]string{}
-	for h, name := range legacyNames {
-		if valid&(1<<h) != 0 && t.hooks[h] != hookNone {
-			builtin[int(t.hooks[h])], policies[int(t.underflows[h])] = name, name
-		}
-	}
+	builtin, policies := t.builtin(valid)
 	var chains []*rules.Chain
 	var c *rules.Chain
+	begin := func(name string, base *rules.Base) {
+		c = &rules.Chain{Backend: rules.Legacy, Family: t.family, Table: t.table, Name: name, Base: base}
+		chains = append(chains, c)
+	}
 	for i, e := range list {
+		last := i+1 == len(list)
 		if name, ok := builtin[e.at]; ok {
-			c = &rules.Chain{Backend: rules.Legacy, Family: t.family, Table: t.table, Name: name, Base: rules.Builtin(t.table, name)}
-			chains = append(chains, c)
+			begin(name, rules.Builtin(t.table, name))
 		}
-		if e.head != "" {
-			if i+1 < len(list) {
-				c = &rules.Chain{Backend: rules.Legacy, Family: t.family, Table: t.table, Name: e.head}
-				chains = append(chains, c)
+		switch {
+		case e.head != "":
+			if !last {
+				begin(e.head, nil)
 			}
-			continue
-		}
-		if c == nil {
+		case c == nil:
 			return nil, fmt.Errorf("%w: a rule outside of chains", errLegacy)
-		}
-		if name, ok := policies[e.at]; ok && c.Base != nil && name == c.Name {
+		case c.Base != nil && policies[e.at] == c.Name:
 			t.policy(c, e)
-			continue
+		case c.Base == nil && (last || list[i+1].head != ""):
+			// the return at the end of a user's chain
+		default:
+			c.Rules = append(c.Rules, t.rule(e, heads, len(c.Rules)+1))
 		}
-		if c.Base == nil && (i+1 == len(list) || list[i+1].head != "") {
-			continue // the return at the end of a user's chain
-		}
-		c.Rules = append(c.Rules, t.rule(e, heads, len(c.Rules)+1))
 	}
 	return chains, nil
+}
+
+// builtin names the built-in chains by where they begin and by where their
+// policies are; valid has a bit for each hook.
+func (t *legacyBlob) builtin(valid uint32) (begins, policies map[int]string) {
+	begins, policies = map[int]string{}, map[int]string{}
+	for h, name := range [...]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
+		if valid&(1<<h) != 0 && t.hooks[h] != hookNone {
+			begins[int(t.hooks[h])], policies[int(t.underflows[h])] = name, name
+		}
+	}
+	return begins, policies
 }
 
 // list cuts the table into entries.
@@ -175,7 +176,7 @@ func (t *legacyBlob) rule(e entry, heads map[int]string, number int) *rules.Rule
 func (t *legacyBlob) xt(at, size int) *xt {
 	return &xt{
 		family: t.family, kind: xtKind{t.entries.text(at+2, xtNameLen), uint32(t.entries.u8(at + 31))},
-		info: t.entries[at+xtHeader : at+size], ipset: t.ipset,
+		info: t.entries[at+xtHeader : at+size], decoders: t.decoders,
 	}
 }
 

@@ -32,14 +32,14 @@ const legacyTries = 5
 // namespace. Only those: asking for another one would make the kernel create it.
 // It asks by the socket options that iptables itself uses, so that no program
 // has to be there.
-func legacyRuleset(set *rules.Set, ipset func(uint16) (string, bool)) error {
+func legacyRuleset(set *rules.Set, with *decoders) error {
 	for _, f := range []struct {
 		names         string
 		layout        layout
 		domain, level int
 	}{
-		{"net/ip_tables_names", layout4, unix.AF_INET, unix.SOL_IP},
-		{"net/ip6_tables_names", layout6, unix.AF_INET6, unix.SOL_IPV6},
+		{"net/ip_tables_names", layout4(), unix.AF_INET, unix.SOL_IP},
+		{"net/ip6_tables_names", layout6(), unix.AF_INET6, unix.SOL_IPV6},
 	} {
 		text, err := readProc(f.names)
 		if err != nil {
@@ -55,7 +55,7 @@ func legacyRuleset(set *rules.Set, ipset func(uint16) (string, bool)) error {
 		}
 		for _, name := range tables {
 			var chains []*rules.Chain
-			if chains, err = legacyRead(fd, f.level, f.layout, name, ipset); err != nil {
+			if chains, err = legacyRead(fd, f.level, f.layout, name, with); err != nil {
 				break
 			}
 			set.Chains = append(set.Chains, chains...)
@@ -69,7 +69,7 @@ func legacyRuleset(set *rules.Set, ipset func(uint16) (string, bool)) error {
 }
 
 // legacyRead reads one table.
-func legacyRead(fd, level int, l layout, table string, ipset func(uint16) (string, bool)) ([]*rules.Chain, error) {
+func legacyRead(fd, level int, l layout, table string, with *decoders) ([]*rules.Chain, error) {
 	for range legacyTries {
 		info := make([]byte, sizeofGetInfo)
 		copy(info, table)
@@ -77,7 +77,7 @@ func legacyRead(fd, level int, l layout, table string, ipset func(uint16) (strin
 			return nil, fmt.Errorf("ask for table %s of iptables-legacy: %w", table, err)
 		}
 		b := blob(info)
-		t := &legacyBlob{layout: l, table: table, ipset: ipset}
+		t := &legacyBlob{layout: l, table: table, decoders: with}
 		for h := range t.hooks {
 			t.hooks[h], t.underflows[h] = b.u32(tableNameLen+4+4*h), b.u32(tableNameLen+24+4*h)
 		}

@@ -55,23 +55,35 @@ func (r *reader) redir(e *expr.Redir) error {
 	return nil
 }
 
-// Codes of reject, by nft's names.
-var (
-	rejectICMP  = map[uint8]string{0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable", 9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited"}
-	rejectICMP6 = map[uint8]string{0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable", 4: "port-unreachable", 5: "policy-fail", 6: "reject-route"}
-	rejectICMPX = map[uint8]string{0: "no-route", 1: "port-unreachable", 2: "host-unreachable", 3: "admin-prohibited"}
-)
+// rejectCode is nft's name of what reject answers.
+func rejectCode(kind string, code uint8) string {
+	var names map[uint8]string
+	switch kind {
+	case "icmp":
+		names = map[uint8]string{
+			0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable",
+			9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited",
+		}
+	case "icmpv6":
+		names = map[uint8]string{
+			0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable", 4: "port-unreachable", 5: "policy-fail", 6: "reject-route",
+		}
+	default:
+		names = map[uint8]string{0: "no-route", 1: "port-unreachable", 2: "host-unreachable", 3: "admin-prohibited"}
+	}
+	return kind + " " + names[code]
+}
 
 func (r *reader) reject(e *expr.Reject) error {
 	with := "tcp reset"
 	switch e.Type {
 	case unix.NFT_REJECT_ICMP_UNREACH:
-		with = "icmp " + rejectICMP[e.Code]
+		with = rejectCode("icmp", e.Code)
 		if r.family == FamilyIP6 {
-			with = "icmpv6 " + rejectICMP6[e.Code]
+			with = rejectCode("icmpv6", e.Code)
 		}
 	case unix.NFT_REJECT_ICMPX_UNREACH:
-		with = "icmpx " + rejectICMPX[e.Code]
+		with = rejectCode("icmpx", e.Code)
 	}
 	if r.iptables {
 		with = strings.NewReplacer("icmpv6 ", "icmp6-", "icmp ", "icmp-", "tcp reset", "tcp-reset", "prot-", "proto-").Replace(with)
@@ -209,7 +221,7 @@ func (r *reader) xt(e expression) (*xt, error) {
 		return nil, err
 	}
 	return &xt{
-		family: r.family, kind: xtKind{a.text(attrXTName), a.u32(attrXTRev)}, info: bytes.Clone(a[attrXTInfo]), ipset: r.ipset,
+		family: r.family, kind: xtKind{a.text(attrXTName), a.u32(attrXTRev)}, info: bytes.Clone(a[attrXTInfo]), decoders: r.decoders,
 	}, nil
 }
 

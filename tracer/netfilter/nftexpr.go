@@ -76,7 +76,7 @@ type reader struct {
 	iptables bool // the rule is of one of iptables' tables
 	sets     map[rules.SetKey]*rules.NFSet
 	table    string
-	ipset    func(uint16) (string, bool)
+	decoders *decoders
 	regs     registers
 	stmts    []rules.Stmt
 	counter  *rules.Counter
@@ -98,7 +98,7 @@ func (r *reader) read(e expression) {
 			r.opaque(e.name)
 		}
 	}()
-	read, ok := exprReaders[e.name]
+	read, ok := r.decoders.exprs[e.name]
 	if !ok {
 		r.opaque(e.name)
 		return
@@ -134,44 +134,51 @@ func lib[T any, P interface {
 // exprReaders read expressions, by their names. The library's decoders of ct (no
 // source register), bitwise (no operation), byteorder, verdicts and xtables' data
 // leave out what is needed here: those are read from their attributes.
-var exprReaders = map[string]func(*reader, expression) error{
-	"payload":   lib((*reader).payload),
-	"meta":      lib((*reader).meta),
-	"cmp":       lib((*reader).cmp),
-	"range":     lib((*reader).between),
-	"lookup":    lib((*reader).lookup),
-	"fib":       lib((*reader).fib),
-	"exthdr":    lib((*reader).exthdr),
-	"nat":       lib((*reader).nat),
-	"masq":      lib((*reader).masq),
-	"redir":     lib((*reader).redir),
-	"reject":    lib((*reader).reject),
-	"limit":     lib((*reader).limit),
-	"log":       lib((*reader).log),
-	"counter":   lib((*reader).count),
-	"dynset":    lib((*reader).dynset),
-	"ct":        (*reader).ct,
-	"bitwise":   (*reader).bitwise,
-	"byteorder": (*reader).byteorder,
-	"immediate": (*reader).immediate,
-	"objref":    (*reader).objref,
-	"match":     (*reader).match,
-	"target":    (*reader).target,
-	"notrack":   func(r *reader, _ expression) error { r.add(rules.Track{Off: true, Text: "notrack"}); return nil },
-	"queue":     func(r *reader, _ expression) error { r.add(rules.ToProgram{Text: "queue"}); return nil },
-	"tproxy":    func(r *reader, _ expression) error { r.add(rules.ToProgram{Text: "tproxy"}); return nil },
-	"connlimit": func(r *reader, _ expression) error { r.add(rules.Rate{Text: "ct count"}); return nil },
-	"quota":     func(r *reader, _ expression) error { r.add(rules.Rate{Text: "quota"}); return nil },
-	"last":      func(*reader, expression) error { return nil },
-	"dup":       func(r *reader, _ expression) error { r.add(rules.Note{Text: "dup"}); return nil },
-	"flow_offload": func(r *reader, _ expression) error {
-		r.add(rules.Note{Text: "flow add"})
+func exprReaders() map[string]func(*reader, expression) error {
+	return map[string]func(*reader, expression) error{
+		"payload":      lib((*reader).payload),
+		"meta":         lib((*reader).meta),
+		"cmp":          lib((*reader).cmp),
+		"range":        lib((*reader).between),
+		"lookup":       lib((*reader).lookup),
+		"fib":          lib((*reader).fib),
+		"exthdr":       lib((*reader).exthdr),
+		"nat":          lib((*reader).nat),
+		"masq":         lib((*reader).masq),
+		"redir":        lib((*reader).redir),
+		"reject":       lib((*reader).reject),
+		"limit":        lib((*reader).limit),
+		"log":          lib((*reader).log),
+		"counter":      lib((*reader).count),
+		"dynset":       lib((*reader).dynset),
+		"ct":           (*reader).ct,
+		"bitwise":      (*reader).bitwise,
+		"byteorder":    (*reader).byteorder,
+		"immediate":    (*reader).immediate,
+		"objref":       (*reader).objref,
+		"match":        (*reader).match,
+		"target":       (*reader).target,
+		"notrack":      constant(rules.Track{Off: true, Text: "notrack"}),
+		"queue":        constant(rules.ToProgram{Text: "queue"}),
+		"tproxy":       constant(rules.ToProgram{Text: "tproxy"}),
+		"connlimit":    constant(rules.Rate{Text: "ct count"}),
+		"quota":        constant(rules.Rate{Text: "quota"}),
+		"last":         func(*reader, expression) error { return nil },
+		"dup":          constant(rules.Note{Text: "dup"}),
+		"flow_offload": constant(rules.Note{Text: "flow add"}),
+		// Values without a model; the number is that of the attribute with the
+		// register.
+		"numgen": opaqueValue(1), "hash": opaqueValue(2), "rt": opaqueValue(1), "socket": opaqueValue(2),
+		"osf": opaqueValue(1), "xfrm": opaqueValue(1), "tunnel": opaqueValue(2),
+	}
+}
+
+// constant reads an expression that always means the same.
+func constant(s rules.Stmt) func(*reader, expression) error {
+	return func(r *reader, _ expression) error {
+		r.add(s)
 		return nil
-	},
-	// Values without a model; the number is that of the attribute with the
-	// register.
-	"numgen": opaqueValue(1), "hash": opaqueValue(2), "rt": opaqueValue(1), "socket": opaqueValue(2),
-	"osf": opaqueValue(1), "xfrm": opaqueValue(1), "tunnel": opaqueValue(2),
+	}
 }
 
 // opaqueValue reads an expression that only loads something.

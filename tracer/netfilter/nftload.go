@@ -22,20 +22,26 @@ func (r *reader) payload(e *expr.Payload) error {
 	return nil
 }
 
-// metaKeys are the names that nft has for what meta loads, by number
-// (enum nft_meta_keys).
-var metaKeys = map[uint32]string{
-	0: "length", 1: "protocol", 2: "priority", 3: "mark", 4: "iif", 5: "oif", 6: "iifname", 7: "oifname", 8: "iiftype", 9: "oiftype",
-	10: "skuid", 11: "skgid", 12: "nftrace", 13: "rtclassid", 14: "secmark", 15: "nfproto", 16: "l4proto", 17: "ibrname", 18: "obrname",
-	19: "pkttype", 20: "cpu", 21: "iifgroup", 22: "oifgroup", 23: "cgroup", 24: "random", 25: "ipsec", 26: "iifkind", 27: "oifkind",
+// metaKey is nft's name of what meta loads (enum nft_meta_keys).
+func metaKey(n uint32) string {
+	names := [...]string{
+		"length", "protocol", "priority", "mark", "iif", "oif", "iifname", "oifname", "iiftype", "oiftype",
+		"skuid", "skgid", "nftrace", "rtclassid", "secmark", "nfproto", "l4proto", "ibrname", "obrname",
+		"pkttype", "cpu", "iifgroup", "oifgroup", "cgroup", "random", "ipsec", "iifkind", "oifkind",
+	}
+	return nameOr(names[:], n)
+}
+
+// nameOr is the name of a key; of one that has none here, its number.
+func nameOr(names []string, n uint32) string {
+	if uint64(n) < uint64(len(names)) {
+		return names[n]
+	}
+	return fmt.Sprintf("key %d", n)
 }
 
 func (r *reader) meta(e *expr.Meta) error {
-	name, ok := metaKeys[uint32(e.Key)]
-	if !ok {
-		name = fmt.Sprintf("key %d", e.Key)
-	}
-	v := rules.Meta{Key: name}
+	v := rules.Meta{Key: metaKey(uint32(e.Key))}
 	if e.SourceRegister {
 		r.add(rules.Assign{To: v, From: r.regs.load(e.Register, rules.Size(v))})
 		return nil
@@ -44,11 +50,14 @@ func (r *reader) meta(e *expr.Meta) error {
 	return nil
 }
 
-// ctKeys are nft's names by number (enum nft_ct_keys).
-var ctKeys = map[uint32]string{
-	0: "state", 1: "direction", 2: "status", 3: "mark", 4: "secmark", 5: "expiration", 6: "helper", 7: "l3proto", 8: "saddr", 9: "daddr",
-	10: "protocol", 11: "proto-src", 12: "proto-dst", 13: "label", 14: "packets", 15: "bytes", 16: "avgpkt", 17: "zone", 18: "event",
-	19: "saddr", 20: "daddr", 21: "saddr", 22: "daddr", 23: "id",
+// ctKey is nft's name of what ct loads (enum nft_ct_keys).
+func ctKey(n uint32) string {
+	names := [...]string{
+		"state", "direction", "status", "mark", "secmark", "expiration", "helper", "l3proto", "saddr", "daddr",
+		"protocol", "proto-src", "proto-dst", "label", "packets", "bytes", "avgpkt", "zone", "event",
+		"saddr", "daddr", "saddr", "daddr", "id",
+	}
+	return nameOr(names[:], n)
 }
 
 func (r *reader) ct(e expression) error {
@@ -56,10 +65,7 @@ func (r *reader) ct(e expression) error {
 	if err != nil {
 		return err
 	}
-	v := rules.CT{Key: ctKeys[a.u32(unix.NFTA_CT_KEY)]}
-	if v.Key == "" {
-		v.Key = fmt.Sprintf("key %d", a.u32(unix.NFTA_CT_KEY))
-	}
+	v := rules.CT{Key: ctKey(a.u32(unix.NFTA_CT_KEY))}
 	if d := a[unix.NFTA_CT_DIRECTION]; len(d) == 1 {
 		v.Dir = "original"
 		if d[0] == 1 {
@@ -110,12 +116,15 @@ func (r *reader) exthdr(e *expr.Exthdr) error {
 	return nil
 }
 
-var cmpOps = map[expr.CmpOp]rules.Op{
-	expr.CmpOpEq: rules.EQ, expr.CmpOpNeq: rules.NE, expr.CmpOpLt: rules.LT, expr.CmpOpLte: rules.LE, expr.CmpOpGt: rules.GT, expr.CmpOpGte: rules.GE,
+func cmpOp(op expr.CmpOp) (rules.Op, bool) {
+	known, ok := map[expr.CmpOp]rules.Op{
+		expr.CmpOpEq: rules.EQ, expr.CmpOpNeq: rules.NE, expr.CmpOpLt: rules.LT, expr.CmpOpLte: rules.LE, expr.CmpOpGt: rules.GT, expr.CmpOpGte: rules.GE,
+	}[op]
+	return known, ok
 }
 
 func (r *reader) cmp(e *expr.Cmp) error {
-	op, ok := cmpOps[e.Op]
+	op, ok := cmpOp(e.Op)
 	if !ok || len(e.Data) == 0 {
 		return fmt.Errorf("comparison %d", e.Op)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // nftRuleset reads all of nf_tables of the thread's namespace into set.
-func nftRuleset(raw *netlink.Conn, set *rules.Set, ipset func(uint16) (string, bool)) error {
+func nftRuleset(raw *netlink.Conn, set *rules.Set, with *decoders) error {
 	dormant, err := dumpDormant(raw)
 	if unsupported(err) {
 		return nil
@@ -44,7 +44,7 @@ func nftRuleset(raw *netlink.Conn, set *rules.Set, ipset func(uint16) (string, b
 		}
 	}
 	for _, m := range msgs {
-		if err := addRule(set, chains, m.Data, ipset); err != nil {
+		if err := addRule(set, chains, m.Data, with); err != nil {
 			return err
 		}
 	}
@@ -80,7 +80,7 @@ func nftAllChains(set *rules.Set, dormant map[table]bool) error {
 }
 
 // addRule decodes one message of a dump of rules and adds the rule to its chain.
-func addRule(set *rules.Set, chains map[[3]string]*rules.Chain, b []byte, ipset func(uint16) (string, bool)) error {
+func addRule(set *rules.Set, chains map[[3]string]*rules.Chain, b []byte, with *decoders) error {
 	if len(b) < sizeofNfgenmsg {
 		return fmt.Errorf("decode rule: %w", errShort)
 	}
@@ -97,7 +97,7 @@ func addRule(set *rules.Set, chains map[[3]string]*rules.Chain, b []byte, ipset 
 	if err != nil {
 		return fmt.Errorf("decode rule: %w", err)
 	}
-	r := reader{family: family, table: c.Table, iptables: c.IPTables(), sets: set.Sets, ipset: ipset}
+	r := reader{family: family, table: c.Table, iptables: c.IPTables(), sets: set.Sets, decoders: with}
 	for _, e := range list {
 		r.read(e)
 	}

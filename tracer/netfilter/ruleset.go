@@ -53,10 +53,11 @@ func readRules(conn *netlink.Conn) (*rules.Set, error) {
 	if set.IPSets, err = readIPSets(conn); err != nil {
 		return nil, err
 	}
-	if err := legacyRuleset(set, names); err != nil {
+	with := newDecoders(names)
+	if err := legacyRuleset(set, with); err != nil {
 		return nil, err
 	}
-	if err := nftRuleset(conn, set, names); err != nil {
+	if err := nftRuleset(conn, set, with); err != nil {
 		return nil, err
 	}
 	return set, nil

@@ -77,8 +77,7 @@ type xt struct {
 	family string // ip or ip6; inet, where the rule does not say, is ip
 	kind   xtKind
 	info   blob
-	// ipset names the set of an index; nil where there is nobody to ask.
-	ipset func(index uint16) (string, bool)
+	*decoders
 }
 
 func (x *xt) v6() bool { return x.family == rules6 }
@@ -98,7 +97,7 @@ type xtDecoder struct {
 
 // match decodes a match.
 func (x *xt) match() rules.Match {
-	d, ok := xtMatches[x.kind]
+	d, ok := x.matches[x.kind]
 	if !ok || len(x.info) < d.need {
 		return rules.XTOpaque{Text: x.opaque("m")}
 	}

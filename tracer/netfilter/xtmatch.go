@@ -4,57 +4,58 @@ package netfilter
 
 import (
 	"fmt"
-
 	"strings"
 
 	"github.com/vethtrace/vethtrace/tracer/netfilter/rules"
 )
 
 // xtMatches are the matches whose data this package reads, by name and revision.
-var xtMatches = map[xtKind]xtDecoder{
-	{"tcp", 0}:       {12, readTCP},
-	{"udp", 0}:       {9, readUDP},
-	{"udplite", 0}:   {9, readUDP},
-	{"sctp", 0}:      {292, readSCTP},
-	{"multiport", 0}: {32, readMultiport},
-	{"multiport", 1}: {48, readMultiport},
-	{"icmp", 0}:      {4, readICMP},
-	{"icmp6", 0}:     {4, readICMP},
-	{"addrtype", 0}:  {12, readAddrType0},
-	{"addrtype", 1}:  {8, readAddrType1},
-	{"conntrack", 1}: {152, readConntrack},
-	{"conntrack", 2}: {154, readConntrack},
-	{"conntrack", 3}: {162, readConntrack},
-	{"state", 0}:     {4, readState},
-	{"mark", 1}:      {9, readMark},
-	{"connmark", 1}:  {9, readMark},
-	{"physdev", 0}:   {66, readPhysdev},
-	{"set", 1}:       {4, readSet},
-	{"set", 2}:       {4, readSet},
-	{"set", 3}:       {4, readSet},
-	{"set", 4}:       {4, readSet},
-	{"recent", 0}:    {211, readRecent},
-	{"recent", 1}:    {228, readRecent},
-	{"pkttype", 0}:   {8, readPktType},
-	{"mac", 0}:       {12, readMAC},
-	{"iprange", 1}:   {65, readIPRange},
-	{"ttl", 0}:       {2, readHopLimit},
-	{"hl", 0}:        {2, readHopLimit},
-	{"dscp", 0}:      {2, func(x *xt) rules.Match { return rules.DSCP{Value: x.info.u8(0), Not: x.info.u8(1) != 0} }},
-	{"tos", 1}: {3, func(x *xt) rules.Match {
-		return rules.TOS{Mask: x.info.u8(0), Value: x.info.u8(1), Not: x.info.u8(2) != 0}
-	}},
-	{"length", 0}: {5, func(x *xt) rules.Match {
-		return rules.Length{Min: x.info.u16(0), Max: x.info.u16(2), Not: x.info.u8(4) != 0}
-	}},
-	{"rpfilter", 0}:  {1, readRPFilter},
-	{"rt", 0}:        {18, readRT},
-	{"policy", 0}:    {308, readPolicy},
-	{"owner", 1}:     {18, readOwner},
-	{"u32", 0}:       {1982, readU32},
-	{"limit", 0}:     {8, readLimit},
-	{"hashlimit", 1}: {1, func(*xt) rules.Match { return rules.XTRate{Text: "hashlimit"} }},
-	{"comment", 0}:   {1, func(x *xt) rules.Match { return rules.Comment{Text: x.info.text(0, min(256, len(x.info)))} }},
+func xtMatches() map[xtKind]xtDecoder {
+	return map[xtKind]xtDecoder{
+		{"tcp", 0}:       {12, readTCP},
+		{"udp", 0}:       {9, readUDP},
+		{"udplite", 0}:   {9, readUDP},
+		{"sctp", 0}:      {292, readSCTP},
+		{"multiport", 0}: {32, readMultiport},
+		{"multiport", 1}: {48, readMultiport},
+		{"icmp", 0}:      {4, readICMP},
+		{"icmp6", 0}:     {4, readICMP},
+		{"addrtype", 0}:  {12, readAddrType0},
+		{"addrtype", 1}:  {8, readAddrType1},
+		{"conntrack", 1}: {152, readConntrack},
+		{"conntrack", 2}: {154, readConntrack},
+		{"conntrack", 3}: {162, readConntrack},
+		{"state", 0}:     {4, readState},
+		{"mark", 1}:      {9, readMark},
+		{"connmark", 1}:  {9, readMark},
+		{"physdev", 0}:   {66, readPhysdev},
+		{"set", 1}:       {4, readSet},
+		{"set", 2}:       {4, readSet},
+		{"set", 3}:       {4, readSet},
+		{"set", 4}:       {4, readSet},
+		{"recent", 0}:    {211, readRecent},
+		{"recent", 1}:    {228, readRecent},
+		{"pkttype", 0}:   {8, readPktType},
+		{"mac", 0}:       {12, readMAC},
+		{"iprange", 1}:   {65, readIPRange},
+		{"ttl", 0}:       {2, readHopLimit},
+		{"hl", 0}:        {2, readHopLimit},
+		{"dscp", 0}:      {2, func(x *xt) rules.Match { return rules.DSCP{Value: x.info.u8(0), Not: x.info.u8(1) != 0} }},
+		{"tos", 1}: {3, func(x *xt) rules.Match {
+			return rules.TOS{Mask: x.info.u8(0), Value: x.info.u8(1), Not: x.info.u8(2) != 0}
+		}},
+		{"length", 0}: {5, func(x *xt) rules.Match {
+			return rules.Length{Min: x.info.u16(0), Max: x.info.u16(2), Not: x.info.u8(4) != 0}
+		}},
+		{"rpfilter", 0}:  {1, readRPFilter},
+		{"rt", 0}:        {18, readRT},
+		{"policy", 0}:    {308, readPolicy},
+		{"owner", 1}:     {18, readOwner},
+		{"u32", 0}:       {1982, readU32},
+		{"limit", 0}:     {8, readLimit},
+		{"hashlimit", 1}: {1, func(*xt) rules.Match { return rules.XTRate{Text: "hashlimit"} }},
+		{"comment", 0}:   {1, func(x *xt) rules.Match { return rules.Comment{Text: x.info.text(0, min(256, len(x.info)))} }},
+	}
 }
 
 func readTCP(x *xt) rules.Match {

@@ -12,18 +12,20 @@ import (
 
 // xtTargets are the targets whose data this package reads, by name; which
 // revisions, each says itself. nil is an answer for others.
-var xtTargets = map[string]func(*xt) rules.Stmt{
-	"DNAT": readNAT, "SNAT": readNAT, "MASQUERADE": readNAT, "REDIRECT": readNAT, "NETMAP": readNAT,
-	"MARK": readSetMark, "CONNMARK": readConnmark, "REJECT": readRejectTarget,
-	"LOG": readLog, "NFLOG": readNFLog, "TCPMSS": readTCPMSS, "CHECKSUM": readChecksum,
-	"CT": readCT, "NOTRACK": readCT, "TTL": readTTL, "HL": readTTL, "TOS": readTOSTarget, "DSCP": readTOSTarget, "ECN": readTOSTarget,
-	"NFQUEUE": readToProgram, "TPROXY": readToProgram, "SET": readSetTarget,
-	"AUDIT": readSilent, "TRACE": readSilent, "CLASSIFY": readSilent, "SECMARK": readSilent, "CONNSECMARK": readSilent, "TEE": readSilent,
+func xtTargets() map[string]func(*xt) rules.Stmt {
+	return map[string]func(*xt) rules.Stmt{
+		"DNAT": readNAT, "SNAT": readNAT, "MASQUERADE": readNAT, "REDIRECT": readNAT, "NETMAP": readNAT,
+		"MARK": readSetMark, "CONNMARK": readConnmark, "REJECT": readRejectTarget,
+		"LOG": readLog, "NFLOG": readNFLog, "TCPMSS": readTCPMSS, "CHECKSUM": readChecksum,
+		"CT": readCT, "NOTRACK": readCT, "TTL": readTTL, "HL": readTTL, "TOS": readTOSTarget, "DSCP": readTOSTarget, "ECN": readTOSTarget,
+		"NFQUEUE": readToProgram, "TPROXY": readToProgram, "SET": readSetTarget,
+		"AUDIT": readSilent, "TRACE": readSilent, "CLASSIFY": readSilent, "SECMARK": readSilent, "CONNSECMARK": readSilent, "TEE": readSilent,
+	}
 }
 
 // target decodes a target.
 func (x *xt) target() rules.Stmt {
-	if read, ok := xtTargets[x.kind.name]; ok {
+	if read, ok := x.targets[x.kind.name]; ok {
 		if s := read(x); s != nil {
 			return s
 		}
@@ -40,15 +42,23 @@ const (
 	natFully      = 16
 )
 
-var natKinds = map[string]rules.NATKind{
-	"SNAT": rules.SNAT, "DNAT": rules.DNAT, "MASQUERADE": rules.Masquerade, "REDIRECT": rules.Redirect,
+func natKind(target string) rules.NATKind {
+	switch target {
+	case "DNAT":
+		return rules.DNAT
+	case "MASQUERADE":
+		return rules.Masquerade
+	case "REDIRECT":
+		return rules.Redirect
+	}
+	return rules.SNAT
 }
 
 // readNAT reads the three layouts: the old one of IPv4 (a list of one range), and
 // nf_nat_range without and with a base port.
 func readNAT(x *xt) rules.Stmt {
 	b := x.info
-	s := rules.NAT{Kind: natKinds[x.kind.name], Netmap: x.kind.name == "NETMAP"}
+	s := rules.NAT{Kind: natKind(x.kind.name), Netmap: x.kind.name == "NETMAP"}
 	s.FromHook = s.Netmap
 	// The layouts: nf_nat_range2 is of revision 2 (DNAT) and 1 (newer of others).
 	var flags uint32
@@ -117,23 +127,23 @@ func readConnmark(x *xt) rules.Stmt {
 	return nil
 }
 
-// What REJECT answers, by number (enum ipt_reject_with, ip6t_reject_with).
-var (
-	rejects4 = [...]string{
+// rejects are what REJECT answers, by number (enum ipt_reject_with,
+// ip6t_reject_with).
+func rejects(v6 bool) []string {
+	if v6 {
+		return []string{
+			"icmp6-no-route", "icmp6-adm-prohibited", "", "icmp6-addr-unreachable", "icmp6-port-unreachable", "",
+			"tcp-reset", "icmp6-policy-fail", "icmp6-reject-route",
+		}
+	}
+	return []string{
 		"icmp-net-unreachable", "icmp-host-unreachable", "icmp-proto-unreachable", "icmp-port-unreachable", "",
 		"icmp-net-prohibited", "icmp-host-prohibited", "tcp-reset", "icmp-admin-prohibited",
 	}
-	rejects6 = [...]string{
-		"icmp6-no-route", "icmp6-adm-prohibited", "", "icmp6-addr-unreachable", "icmp6-port-unreachable", "",
-		"tcp-reset", "icmp6-policy-fail", "icmp6-reject-route",
-	}
-)
+}
 
 func readRejectTarget(x *xt) rules.Stmt {
-	n, list := int(x.info.u8(0)), rejects4[:]
-	if x.v6() {
-		list = rejects6[:]
-	}
+	n, list := int(x.info.u8(0)), rejects(x.v6())
 	if len(x.info) < 4 || n >= len(list) {
 		return nil
 	}
@@ -147,12 +157,6 @@ func readLog(x *xt) rules.Stmt {
 	return rules.Note{Target: "LOG", Text: logWords(x.info.text(2, 30), x.info.u8(0), uint32(x.info.u8(1)))}
 }
 
-// Flags of LOG (XT_LOG_*).
-var logFlags = []struct {
-	bit  uint32
-	word string
-}{{1, "--log-tcp-sequence"}, {2, "--log-tcp-options"}, {4, "--log-ip-options"}, {8, "--log-uid"}, {32, "--log-macdecode"}}
-
 func logWords(prefix string, level uint8, flags uint32) string {
 	var words []string
 	if prefix != "" {
@@ -161,7 +165,10 @@ func logWords(prefix string, level uint8, flags uint32) string {
 	if level != 4 {
 		words = append(words, fmt.Sprintf("--log-level %d", level))
 	}
-	for _, f := range logFlags {
+	for _, f := range []struct { // XT_LOG_*
+		bit  uint32
+		word string
+	}{{1, "--log-tcp-sequence"}, {2, "--log-tcp-options"}, {4, "--log-ip-options"}, {8, "--log-uid"}, {32, "--log-macdecode"}} {
 		if flags&f.bit != 0 {
 			words = append(words, f.word)
 		}

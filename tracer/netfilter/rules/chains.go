@@ -65,7 +65,7 @@ func (r *run) bind(hook string) {
 		kind = DNAT
 	}
 	r.step(Step{
-		Kind: StepKernel, Text: "the connection is translated", Does: natWords[kind],
+		Kind: StepKernel, Text: "the connection is translated", Does: kind.word(),
 		NAT: &Translation{Kind: kind, From: from, To: to, Exact: true},
 	})
 }

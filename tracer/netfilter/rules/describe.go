@@ -193,12 +193,21 @@ func (w *iptWriter) header(v Payload, mask, right []byte, not bool) bool {
 		w.head[0] = bang(not, "-s "+addrWords(right, mask, size))
 	case v.Offset == dst && v.Len <= size:
 		w.head[1] = bang(not, "-d "+addrWords(right, mask, size))
-	case v.Len == 1 && len(right) == 1 && (v.Offset == 9 && size == 4 || v.Offset == 6 && size == 16):
+	case len(right) == 1 && isProto(v, size == 16):
 		w.setProto(right[0], not)
 	default:
 		return false
 	}
 	return true
+}
+
+// isProto tells that a value is the header's field of the protocol above.
+func isProto(v Payload, v6 bool) bool {
+	at := 9
+	if v6 {
+		at = 6
+	}
+	return v.Base == NetworkHeader && v.Offset == at && v.Len == 1
 }
 
 func (w *iptWriter) setProto(n uint8, not bool) {

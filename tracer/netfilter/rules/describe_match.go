@@ -35,7 +35,7 @@ func (w *iptWriter) match(m Match) string {
 	case Recent:
 		return m.words()
 	case PktType:
-		return "-m pkttype " + bang(m.Not, "--pkt-type "+pktTypes[min(int(m.Type), len(pktTypes)-1)])
+		return "-m pkttype " + bang(m.Not, "--pkt-type "+pktTypeName(m.Type))
 	case MAC:
 		return "-m mac " + bang(m.Not, "--mac-source "+net.HardwareAddr(m.Addr[:]).String())
 	case IPRange:
@@ -111,7 +111,7 @@ func (m Ports) words() string {
 
 func flagWords(bits uint8) string {
 	var names []string
-	for i, n := range flagNames {
+	for i, n := range flagNames() {
 		if bits&(1<<i) != 0 {
 			names = append(names, n)
 		}
@@ -172,7 +172,7 @@ func (m AddrType) words() string {
 
 func typeWords(bits uint16) string {
 	var names []string
-	for i, n := range routeNames {
+	for i, n := range routeNames() {
 		if bits&(1<<i) != 0 {
 			names = append(names, n)
 		}
@@ -180,11 +180,7 @@ func typeWords(bits uint16) string {
 	return strings.Join(names, ",")
 }
 
-func bitWords(bits uint16, names []struct {
-	name string
-	bit  uint16
-},
-) string {
+func bitWords(bits uint16, names []bitName) string {
 	var list []string
 	for _, n := range names {
 		if bits&n.bit != 0 {
@@ -200,7 +196,7 @@ func bitWords(bits uint16, names []struct {
 // words writes -m conntrack's options in the order of iptables-save.
 func (m Conntrack) words() string {
 	if m.StateMatch {
-		return "-m state " + bang(m.Inverted&CTState != 0, "--state "+bitWords(m.State, ctStateNames))
+		return "-m state " + bang(m.Inverted&CTState != 0, "--state "+bitWords(m.State, ctStateNames()))
 	}
 	s := "-m conntrack"
 	add := func(bit uint16, words string) {
@@ -214,7 +210,7 @@ func (m Conntrack) words() string {
 		}
 		return p.String()
 	}
-	add(CTState, "--ctstate "+bitWords(m.State, ctStateNames))
+	add(CTState, "--ctstate "+bitWords(m.State, ctStateNames()))
 	add(CTProto, fmt.Sprintf("--ctproto %d", m.Proto))
 	add(CTOrigSrc, "--ctorigsrc "+net(m.OrigSrc))
 	add(CTOrigDst, "--ctorigdst "+net(m.OrigDst))
@@ -224,7 +220,7 @@ func (m Conntrack) words() string {
 	add(CTOrigDstPort, "--ctorigdstport "+m.OrigDstPort.words())
 	add(CTReplSrcPort, "--ctreplsrcport "+m.ReplSrcPort.words())
 	add(CTReplDstPort, "--ctrepldstport "+m.ReplDstPort.words())
-	add(CTStatus, "--ctstatus "+bitWords(m.Status, ctStatusNames))
+	add(CTStatus, "--ctstatus "+bitWords(m.Status, ctStatusNames()))
 	expires := fmt.Sprint(m.ExpiresMin)
 	if m.ExpiresMax != m.ExpiresMin {
 		expires += fmt.Sprintf(":%d", m.ExpiresMax)

@@ -112,7 +112,7 @@ func goNFT(g Go) string {
 
 func (w *nftWriter) nat(s NAT) string {
 	name := strings.ToLower(s.Kind.String())
-	to := ""
+	var to string
 	switch {
 	case s.AddrMin != nil && addrOf(s.AddrMin) == "":
 		to = w.value(s.AddrMin)

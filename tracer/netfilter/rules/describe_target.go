@@ -94,7 +94,8 @@ func (a Assign) words() string {
 	if a.Text != "" {
 		return "-j " + a.Text
 	}
-	target, key := "", Value(nil)
+	var target string
+	var key Value
 	switch to := a.To.(type) {
 	case Meta:
 		target, key = "MARK", to

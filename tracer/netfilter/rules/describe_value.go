@@ -144,7 +144,8 @@ func (w *nftWriter) constant(like Value, b []byte) string {
 			return map[bool]string{true: "exists", false: "missing"}[strings.Trim(string(b), "\x00") != ""]
 		}
 		if v.Result == "type" && len(b) == 4 {
-			return strings.ToLower(routeNames[min(int(binary.NativeEndian.Uint32(b)), len(routeNames)-1)])
+			names := routeNames()
+			return strings.ToLower(names[min(int(binary.NativeEndian.Uint32(b)), len(names)-1)])
 		}
 	case Bitwise:
 		return w.constant(v.Of, b)
@@ -180,25 +181,30 @@ func bigNumber(b []byte) uint64 {
 func (w *nftWriter) payloadConst(v Payload, b []byte) string {
 	switch {
 	case isAddr(v, w.v6):
-		size := 4
-		if w.v6 {
-			size = 16
-		}
-		if len(b) < size {
-			return addrWords(b, nil, size)
-		}
-		a, _ := netip.AddrFromSlice(b[:size])
-		return a.String()
+		return w.addrConst(b)
 	case v.Base == LinkHeader && v.Len == 6:
 		return net.HardwareAddr(b).String()
 	case v.Base == TransportHeader && v.Offset == 13 && w.proto == TCP && len(b) == 1:
 		return strings.ToLower(flagWords(b[0]))
-	case v.Base == NetworkHeader && v.Len == 1 && len(b) == 1 && (!w.v6 && v.Offset == 9 || w.v6 && v.Offset == 6):
+	case len(b) == 1 && isProto(v, w.v6):
 		return protocolName(b[0])
 	case v.Len <= 4:
 		return fmt.Sprint(bigNumber(b))
 	}
 	return fmt.Sprintf("0x%x", b)
+}
+
+// addrConst writes an address, or as much as is there of one.
+func (w *nftWriter) addrConst(b []byte) string {
+	size := 4
+	if w.v6 {
+		size = 16
+	}
+	if len(b) < size {
+		return addrWords(b, nil, size)
+	}
+	a, _ := netip.AddrFromSlice(b[:size])
+	return a.String()
 }
 
 func metaConst(key string, b []byte) string {
@@ -220,7 +226,7 @@ func metaConst(key string, b []byte) string {
 	case "protocol":
 		return map[uint64]string{0x800: "ip", 0x86dd: "ip6", 0x806: "arp"}[bigNumber(b)]
 	case "pkttype":
-		if len(b) == 1 && int(b[0]) < len(pktTypes) {
+		if len(b) == 1 && int(b[0]) < len(pktTypes()) {
 			return map[byte]string{0: "host", 1: "broadcast", 2: "multicast"}[b[0]]
 		}
 	case "mark":
@@ -236,21 +242,7 @@ func metaConst(key string, b []byte) string {
 
 func ctConst(v CT, b []byte) string {
 	if len(b) == 4 && (v.Key == "state" || v.Key == "status") {
-		names := map[string][]string{
-			"state":  {"invalid", "established", "related", "new", "", "", "untracked"},
-			"status": {"expected", "seen-reply", "assured", "confirmed", "snat", "dnat"},
-		}[v.Key]
-		bits := binary.NativeEndian.Uint32(b)
-		var list []string
-		for i, n := range names {
-			if bits&(1<<i) != 0 && n != "" {
-				list = append(list, n)
-			}
-		}
-		if list == nil {
-			return fmt.Sprintf("0x%x", bits)
-		}
-		return strings.Join(list, ",")
+		return ctBits(v.Key, binary.NativeEndian.Uint32(b))
 	}
 	switch {
 	case v.Key == "direction" && len(b) == 1:
@@ -264,6 +256,24 @@ func ctConst(v CT, b []byte) string {
 		return fmt.Sprint(bigNumber(b))
 	}
 	return fmt.Sprintf("0x%x", b)
+}
+
+// ctBits writes states, or the bits of a connection's status.
+func ctBits(key string, bits uint32) string {
+	names := []string{"expected", "seen-reply", "assured", "confirmed", "snat", "dnat"}
+	if key == "state" {
+		names = []string{"invalid", "established", "related", "new", "", "", "untracked"}
+	}
+	var list []string
+	for i, n := range names {
+		if bits&(1<<i) != 0 && n != "" {
+			list = append(list, n)
+		}
+	}
+	if list == nil {
+		return fmt.Sprintf("0x%x", bits)
+	}
+	return strings.Join(list, ",")
 }
 
 // setWords writes a set: by name, or what it holds.

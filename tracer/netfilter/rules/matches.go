@@ -6,14 +6,10 @@ import "net/netip"
 
 // match tells whether a match of xtables holds.
 func (r *run) match(m Match) tri {
-	p := &r.p
+	if t, ok := r.headers(m); ok {
+		return t
+	}
 	switch m := m.(type) {
-	case Ports:
-		return r.ports(m)
-	case Multiport:
-		return r.multiport(m)
-	case ICMPType:
-		return r.icmp(m)
 	case AddrType:
 		return r.addrType(m)
 	case Conntrack:
@@ -28,37 +24,53 @@ func (r *run) match(m Match) tri {
 		return r.recent(m)
 	case PktType:
 		return r.xtPktType(m)
-	case MAC:
-		return r.mac(m)
-	case IPRange:
-		return r.ipRange(m)
-	case HopLimit:
-		return r.hopLimit(m)
-	case DSCP:
-		return opt(p.TOS, func(v uint8) bool { return v>>2 == m.Value }).not(m.Not)
-	case TOS:
-		return opt(p.TOS, func(v uint8) bool { return v&m.Mask == m.Value }).not(m.Not)
-	case Length:
-		return opt(p.Length, func(v uint16) bool { return m.Min <= v && v <= m.Max }).not(m.Not)
 	case RPFilter:
 		return r.rpfilter(m)
-	case RoutingHeader:
-		return no
 	case Policy:
 		return r.policy(m)
 	case Owner:
 		return r.xtOwner(m)
-	case U32:
-		return r.u32(m)
 	case XTRate:
-		return r.holds(Rate{Text: m.Text, Over: m.Over})
+		return r.holds(Rate(m))
 	case Comment:
 		return yes
 	case XTOpaque:
 		r.why("%s is not known", m.Text)
-		return maybe
 	}
 	return maybe
+}
+
+// headers answers matches that ask for nothing but what the packet's headers
+// hold; ok is false for others.
+func (r *run) headers(m Match) (t tri, ok bool) {
+	p := &r.p
+	switch m := m.(type) {
+	case Ports:
+		t = r.ports(m)
+	case Multiport:
+		t = r.multiport(m)
+	case ICMPType:
+		t = r.icmp(m)
+	case MAC:
+		t = r.mac(m)
+	case IPRange:
+		t = r.ipRange(m)
+	case HopLimit:
+		t = r.hopLimit(m)
+	case DSCP:
+		t = opt(p.TOS, func(v uint8) bool { return v>>2 == m.Value }).not(m.Not)
+	case TOS:
+		t = opt(p.TOS, func(v uint8) bool { return v&m.Mask == m.Value }).not(m.Not)
+	case Length:
+		t = opt(p.Length, func(v uint16) bool { return m.Min <= v && v <= m.Max }).not(m.Not)
+	case RoutingHeader:
+		t = no
+	case U32:
+		t = r.u32(m)
+	default:
+		return no, false
+	}
+	return t, true
 }
 
 // opt answers by a value that may not be known.
@@ -220,14 +232,19 @@ func (r *run) physdev(m Physdev) tri {
 		out = r.p.PhysOut
 	}
 	if in == "" && out == "" { // not from a bridge: only what is inverted holds
-		return truth((!m.IsBri.Ask || m.IsBri.Not) && (!m.IsIn.Ask || m.IsIn.Not) && (!m.IsOut.Ask || m.IsOut.Not) &&
+		return truth(!m.IsBri.fails(false) && !m.IsIn.fails(false) && !m.IsOut.fails(false) &&
 			(!m.AskIn || m.In.Not) && (!m.AskOut || m.Out.Not))
 	}
+	if m.IsBri.fails(out != "") || m.IsIn.fails(in != "") || m.IsOut.fails(out != "") {
+		return no
+	}
+	return r.portNames(m, in, out)
+}
+
+// portNames compares the bridge's ports by their names.
+func (r *run) portNames(m Physdev, in, out string) tri {
 	switch {
-	case m.IsBri.Ask && (out != "") == m.IsBri.Not,
-		m.IsIn.Ask && (in != "") == m.IsIn.Not,
-		m.IsOut.Ask && (out != "") == m.IsOut.Not,
-		m.AskIn && in != "" && m.In.is(in) == m.In.Not,
+	case m.AskIn && in != "" && m.In.is(in) == m.In.Not,
 		m.AskOut && out != anyPort && m.Out.is(out) == m.Out.Not:
 		return no
 	case m.AskOut && out == anyPort:
@@ -236,6 +253,9 @@ func (r *run) physdev(m Physdev) tri {
 	}
 	return yes
 }
+
+// fails tells that a flag is asked for and the packet is not so.
+func (f Flag) fails(is bool) bool { return f.Ask && is == f.Not }
 
 // recent: what a list holds is not read.
 func (r *run) recent(m Recent) tri {

@@ -108,10 +108,7 @@ func (r *run) rpfilter(m RPFilter) tri {
 	if !r.ev.env.Routes.known() || r.vague.src {
 		return maybe
 	}
-	if p.V6() && p.Src.IsUnspecified() {
-		return truth(!m.Invert)
-	}
-	if !p.V6() && p.Src.IsUnspecified() && (p.Dst.IsMulticast() || p.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255})) {
+	if p.asksForAddress() {
 		return truth(!m.Invert)
 	}
 	q := Query{Dst: p.Src, Src: p.Dst}
@@ -128,6 +125,14 @@ func (r *run) rpfilter(m RPFilter) tri {
 	hit := ok && (route.Type == RouteUnicast || route.Type == RouteLocal && m.AcceptLocal) &&
 		(m.Loose || route.Dev == p.In)
 	return truth(hit != m.Invert)
+}
+
+// asksForAddress tells that a packet's sender has no address yet, as before DHCP.
+func (p *Packet) asksForAddress() bool {
+	if !p.Src.IsUnspecified() {
+		return false
+	}
+	return p.V6() || p.Dst.IsMulticast() || p.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // u32 follows the kernel's u32_match_it, on the bits that are known of the packet.

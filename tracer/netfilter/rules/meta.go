@@ -28,24 +28,6 @@ func (r *run) meta(key string) ([]byte, status) {
 			return nil, unknown
 		}
 		return num32(p.Mark)
-	case "iifname":
-		return name16(p.In)
-	case "oifname":
-		return name16(p.Out)
-	case "ibrname", "obrname": // only chains of the bridge family have them
-		return nil, broken
-	case "iif":
-		return r.index(p.In)
-	case "oif":
-		return r.index(p.Out)
-	case "iiftype":
-		return r.linkType(p.In)
-	case "oiftype":
-		return r.linkType(p.Out)
-	case "iifgroup":
-		return r.group(p.In)
-	case "oifgroup":
-		return r.group(p.Out)
 	case "l4proto":
 		return []byte{p.Proto}, known
 	case "nfproto":
@@ -78,6 +60,32 @@ func (r *run) meta(key string) ([]byte, status) {
 		return r.owner(p.UID)
 	case "skgid":
 		return r.owner(p.GID)
+	}
+	return r.metaDevice(key)
+}
+
+// metaDevice loads something about the devices that the packet comes and goes by.
+func (r *run) metaDevice(key string) ([]byte, status) {
+	p := &r.p
+	switch key {
+	case "iifname":
+		return name16(p.In)
+	case "oifname":
+		return name16(p.Out)
+	case "ibrname", "obrname": // only chains of the bridge family have them
+		return nil, broken
+	case "iif":
+		return r.index(p.In)
+	case "oif":
+		return r.index(p.Out)
+	case "iiftype":
+		return r.linkType(p.In)
+	case "oiftype":
+		return r.linkType(p.Out)
+	case "iifgroup":
+		return r.group(p.In)
+	case "oifgroup":
+		return r.group(p.Out)
 	}
 	return nil, unknown
 }

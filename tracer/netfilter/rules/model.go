@@ -119,13 +119,12 @@ const (
 
 // String is the verdict in lower case.
 func (v Verdict) String() string {
-	if int(v) < len(verdictNames) {
-		return verdictNames[v]
+	names := [...]string{"unknown", "accept", "drop", "reject", "queue"}
+	if int(v) < len(names) {
+		return names[v]
 	}
 	return "unknown"
 }
-
-var verdictNames = [...]string{"unknown", "accept", "drop", "reject", "queue"}
 
 // SetKey names a set of nf_tables.
 type SetKey struct{ Family, Table, Name string }

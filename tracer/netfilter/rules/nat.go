@@ -5,12 +5,13 @@ package rules
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 )
 
 // nat sets a connection up.
 func (r *run) nat(s NAT, step *Step) (Go, bool) {
 	which := manip(r.hook)
-	step.Does = natWords[min(int(s.Kind), len(natWords)-1)]
+	step.Does = s.Kind.word()
 	if r.natDone[which] || !r.p.tracked() {
 		return Go{Kind: GoAccept}, true
 	}
@@ -25,7 +26,8 @@ func (r *run) nat(s NAT, step *Step) (Go, bool) {
 	return Go{Kind: GoAccept}, true
 }
 
-var natWords = [...]string{"snat", "dnat", "masquerade", "redirect"}
+// word is the kind as nft writes it.
+func (k NATKind) word() string { return strings.ToLower(k.String()) }
 
 // end of a translation: an address and a port, as far as they are known.
 type endpoint struct {

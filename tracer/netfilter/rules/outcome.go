@@ -23,14 +23,13 @@ const (
 
 // String is the end in words.
 func (e End) String() string {
-	if int(e) < len(endNames) {
-		return endNames[e]
+	names := [...]string{
+		"on its way", "delivered", "forwarded", "sent", "dropped", "handed to a program", "undetermined",
+	}
+	if int(e) < len(names) {
+		return names[e]
 	}
 	return "undetermined"
-}
-
-var endNames = [...]string{
-	"on its way", "delivered", "forwarded", "sent", "dropped", "handed to a program", "undetermined",
 }
 
 // StepKind is what a step of the trail is.

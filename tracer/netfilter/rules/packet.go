@@ -27,13 +27,12 @@ const (
 
 // String is the state as rules write it.
 func (s State) String() string {
-	if int(s) < len(stateNames) {
-		return stateNames[s]
+	names := [...]string{"new", "established", "related", "invalid", "untracked"}
+	if int(s) < len(names) {
+		return names[s]
 	}
 	return "unknown"
 }
-
-var stateNames = [...]string{"new", "established", "related", "invalid", "untracked"}
 
 // Status bits of a connection, as the kernel numbers them.
 const (

@@ -58,18 +58,22 @@ func (p PolicyRule) matches(q Query) (match, maybe bool) {
 	if p.V6Only && !q.v6() || p.V4Only && q.v6() {
 		return false, false
 	}
-	match = (!p.From.IsValid() || p.From.Bits() == 0 || q.Src.IsValid() && p.From.Contains(q.Src)) &&
-		(!p.To.IsValid() || p.To.Contains(q.Dst)) &&
-		(p.In == "" || p.In == q.In) &&
-		(p.Out == "" || p.Out == q.Out) &&
-		q.Mark&p.Mask == p.Mark&p.Mask
-	if !match {
+	if !p.selects(q) {
 		return p.Not, false
 	}
 	if p.Opaque {
 		return false, true
 	}
 	return !p.Not, false
+}
+
+// selects tells whether what a policy rule says of a packet is so.
+func (p PolicyRule) selects(q Query) bool {
+	return (!p.From.IsValid() || p.From.Bits() == 0 || q.Src.IsValid() && p.From.Contains(q.Src)) &&
+		(!p.To.IsValid() || p.To.Contains(q.Dst)) &&
+		(p.In == "" || p.In == q.In) &&
+		(p.Out == "" || p.Out == q.Out) &&
+		q.Mark&p.Mask == p.Mark&p.Mask
 }
 
 func (q Query) v6() bool { return q.Dst.Is6() && !q.Dst.Is4In6() }

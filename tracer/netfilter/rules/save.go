@@ -5,6 +5,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -35,7 +36,7 @@ func (s *Set) Merge(other *Set) {
 // it). family is ip or ip6. What it does not know becomes Opaque; an error says
 // that the text is something else.
 func ParseSave(text, family string, backend Backend) (*Set, error) {
-	s := &saved{set: &Set{}, family: family, backend: backend}
+	s := &saved{set: &Set{}, family: family, backend: backend, readers: newWordReaders()}
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -52,6 +53,7 @@ type saved struct {
 	family  string
 	backend Backend
 	table   string
+	readers *wordReaders
 }
 
 func (s *saved) line(line string) error {
@@ -102,31 +104,28 @@ func (s *saved) chain(name string) *Chain {
 func Builtin(table, chain string) *Base {
 	hook := strings.ToLower(chain)
 	b := &Base{Hook: hook, Type: "filter", Policy: Accept}
-	in := func(hooks ...string) bool {
-		for _, h := range hooks {
-			if h == hook && strings.ToUpper(hook) == chain {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case table == "raw" && in(hookPrerouting, hookOutput):
-		b.Priority = -300
-	case table == "mangle" && in(hookPrerouting, hookInput, hookForward, hookOutput, hookPostrouting):
-		b.Priority = -150
+	hooks := []string{hookInput, hookForward, hookOutput}
+	switch table {
+	case "raw":
+		hooks, b.Priority = []string{hookPrerouting, hookOutput}, -300
+	case "mangle":
+		hooks, b.Priority = append(hooks, hookPrerouting, hookPostrouting), -150
 		if hook == hookOutput {
 			b.Type = "route"
 		}
-	case table == "nat" && in(hookPrerouting, hookOutput):
-		b.Priority, b.Type = priorityDNAT, "nat"
-	case table == "nat" && in(hookInput, hookPostrouting):
+	case "nat":
+		hooks = []string{hookPrerouting, hookInput, hookOutput, hookPostrouting}
 		b.Priority, b.Type = prioritySNAT, "nat"
-	case table == "filter" && in(hookInput, hookForward, hookOutput):
-		b.Priority = 0
-	case table == "security" && in(hookInput, hookForward, hookOutput):
+		if manip(hook) == 1 {
+			b.Priority = priorityDNAT
+		}
+	case "filter":
+	case "security":
 		b.Priority = 50
 	default:
+		return nil
+	}
+	if strings.ToUpper(hook) != chain || !slices.Contains(hooks, hook) {
 		return nil
 	}
 	return b
@@ -162,7 +161,7 @@ func (s *saved) rule(line string) error {
 		return fmt.Errorf("%w: %q", ErrSyntax, line)
 	}
 	c := s.chain(words[1])
-	p := &ruleParser{family: s.family, words: words[2:]}
+	p := &ruleParser{family: s.family, words: words[2:], wordReaders: s.readers}
 	if err := p.parse(); err != nil {
 		return fmt.Errorf("%w in %q", err, line)
 	}

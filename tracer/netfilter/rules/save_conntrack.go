@@ -8,29 +8,34 @@ import (
 	"strings"
 )
 
-// ctStateNames are the states of -m conntrack, in the order in which
-// iptables-save writes them.
-var ctStateNames = []struct {
+// bitName is a bit of a set, and the word for it.
+type bitName struct {
 	name string
 	bit  uint16
-}{
-	{"INVALID", CTStateInvalid}, {"NEW", CTStateNew}, {"RELATED", CTStateRelated}, {"ESTABLISHED", CTStateEstablished},
-	{"UNTRACKED", CTStateUntracked}, {"SNAT", CTStateSNAT}, {"DNAT", CTStateDNAT},
+}
+
+// ctStateNames are the states of -m conntrack, in the order in which
+// iptables-save writes them.
+func ctStateNames() []bitName {
+	return []bitName{
+		{"INVALID", CTStateInvalid},
+		{"NEW", CTStateNew},
+		{"RELATED", CTStateRelated},
+		{"ESTABLISHED", CTStateEstablished},
+		{"UNTRACKED", CTStateUntracked},
+		{"SNAT", CTStateSNAT},
+		{"DNAT", CTStateDNAT},
+	}
 }
 
 // ctStatusNames are the bits of --ctstatus.
-var ctStatusNames = []struct {
-	name string
-	bit  uint16
-}{
-	{"EXPECTED", StatusExpected}, {"SEEN_REPLY", StatusSeenReply}, {"ASSURED", StatusAssured}, {"CONFIRMED", StatusConfirmed},
+func ctStatusNames() []bitName {
+	return []bitName{
+		{"EXPECTED", StatusExpected}, {"SEEN_REPLY", StatusSeenReply}, {"ASSURED", StatusAssured}, {"CONFIRMED", StatusConfirmed},
+	}
 }
 
-func parseBits(word string, names []struct {
-	name string
-	bit  uint16
-},
-) (uint16, error) {
+func parseBits(word string, names []bitName) (uint16, error) {
 	var bits uint16
 	for name := range strings.SplitSeq(word, ",") {
 		found := name == "NONE"
@@ -56,7 +61,7 @@ func readState(p *ruleParser, _ string) (Match, error) {
 		if not {
 			m.Inverted = CTState
 		}
-		m.State, err = parseBits(p.next(), ctStateNames)
+		m.State, err = parseBits(p.next(), ctStateNames())
 		return err
 	})
 	return m, err
@@ -84,10 +89,10 @@ func readConntrack(p *ruleParser, _ string) (Match, error) {
 func (m *Conntrack) option(word string, p *ruleParser) (bit uint16, err error) {
 	switch word {
 	case "--ctstate":
-		m.State, err = parseBits(p.next(), ctStateNames)
+		m.State, err = parseBits(p.next(), ctStateNames())
 		return CTState, err
 	case "--ctstatus":
-		m.Status, err = parseBits(p.next(), ctStatusNames)
+		m.Status, err = parseBits(p.next(), ctStatusNames())
 		return CTStatus, err
 	case "--ctproto":
 		n, err := protocolNumber(p.next())

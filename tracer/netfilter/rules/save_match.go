@@ -10,37 +10,51 @@ import (
 
 // module reads a match: "-m NAME --option ...". A match or an option that is not
 // known makes the match opaque, and only it.
-func (p *ruleParser) module() error {
+func (p *ruleParser) module() {
 	from := p.at - 1
 	name := p.next()
-	read, ok := matchReaders[name]
+	read, ok := p.matches[name]
 	if !ok {
 		p.add(Test{XTOpaque{p.rest(from)}})
-		return nil
+		return
 	}
 	at := len(p.stmts)
-	m, err := read(p, name)
-	if err != nil {
+	switch m, err := read(p, name); {
+	case err != nil:
 		p.stmts = p.stmts[:at]
 		p.add(Test{XTOpaque{p.rest(from)}})
-		return nil
-	}
-	if m != nil {
+	case m != nil:
 		p.add(Test{m})
 	}
-	return nil
 }
 
-// matchReaders read the options of a match, by its name.
-var matchReaders = map[string]func(*ruleParser, string) (Match, error){
-	"tcp": readPorts, "udp": readPorts, "udplite": readPorts, "sctp": readPorts, "dccp": readPorts,
-	"multiport": readMultiport, "icmp": readICMP, "icmp6": readICMP,
-	"addrtype": readAddrType, "conntrack": readConntrack, "state": readState,
-	"mark": readMark, "connmark": readMark, "physdev": readPhysdev, "set": readIPSet,
-	"recent": readRecent, "pkttype": readPktType, "mac": readMAC, "iprange": readIPRange,
-	"ttl": readHopLimit, "hl": readHopLimit, "dscp": readDSCP, "tos": readTOS, "length": readLength,
-	"rpfilter": readRPFilter, "rt": readRT, "policy": readPolicy, "owner": readOwner, "u32": readU32,
-	"limit": readRate, "hashlimit": readRate, "connlimit": readRate, "comment": readComment,
+// wordReaders read the options of matches and targets, by name.
+type wordReaders struct {
+	matches map[string]func(*ruleParser, string) (Match, error)
+	targets map[string]func(*ruleParser, string) error
+}
+
+func newWordReaders() *wordReaders {
+	return &wordReaders{
+		matches: map[string]func(*ruleParser, string) (Match, error){
+			"tcp": readPorts, "udp": readPorts, "udplite": readPorts, "sctp": readPorts, "dccp": readPorts,
+			"multiport": readMultiport, "icmp": readICMP, "icmp6": readICMP,
+			"addrtype": readAddrType, "conntrack": readConntrack, "state": readState,
+			"mark": readMark, "connmark": readMark, "physdev": readPhysdev, "set": readIPSet,
+			"recent": readRecent, "pkttype": readPktType, "mac": readMAC, "iprange": readIPRange,
+			"ttl": readHopLimit, "hl": readHopLimit, "dscp": readDSCP, "tos": readTOS, "length": readLength,
+			"rpfilter": readRPFilter, "rt": readRT, "policy": readPolicy, "owner": readOwner, "u32": readU32,
+			"limit": readRate, "hashlimit": readRate, "connlimit": readRate, "comment": readComment,
+		},
+		targets: map[string]func(*ruleParser, string) error{
+			"DNAT": readNAT, "SNAT": readNAT, "MASQUERADE": readNAT, "REDIRECT": readNAT, "NETMAP": readNAT,
+			"MARK": readSetMark, "CONNMARK": readConnmark, "REJECT": readReject,
+			"LOG": readNote, "NFLOG": readNote, "ULOG": readNote, "AUDIT": readNote, "CHECKSUM": readNote, "TCPMSS": readNote,
+			"TRACE": readNote, "CLASSIFY": readNote, "SECMARK": readNote, "CONNSECMARK": readNote, "TEE": readNote,
+			"SET": readTouch, "CT": readTrack, "NOTRACK": readTrack, "NFQUEUE": readProgram, "TPROXY": readProgram,
+			"TTL": readSpoil, "HL": readSpoil, "TOS": readSpoil, "DSCP": readSpoil, "ECN": readSpoil,
+		},
+	}
 }
 
 // errOption says that an option of a match is not known.
@@ -60,8 +74,12 @@ func (p *ruleParser) each(fn func(word string, not bool) error) error {
 }
 
 func readPorts(p *ruleParser, name string) (Match, error) {
-	m := Ports{Proto: protocols[name], Src: AnyPort(), Dst: AnyPort()}
-	err := p.each(func(word string, not bool) (err error) {
+	proto, err := protocolNumber(name)
+	if err != nil {
+		return nil, err
+	}
+	m := Ports{Proto: proto, Src: AnyPort(), Dst: AnyPort()}
+	err = p.each(func(word string, not bool) (err error) {
 		switch word {
 		case "--sport":
 			m.NotSrc = not
@@ -117,7 +135,7 @@ func parsePort(word string) (uint16, error) {
 }
 
 // flagNames are TCP's flags, by bit.
-var flagNames = [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"}
+func flagNames() [6]string { return [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"} }
 
 func parseFlags(word string) (uint8, error) {
 	var bits uint8
@@ -130,7 +148,7 @@ func parseFlags(word string) (uint8, error) {
 			continue
 		}
 		found := false
-		for i, n := range flagNames {
+		for i, n := range flagNames() {
 			if n == name {
 				bits |= 1 << i
 				found = true
@@ -164,16 +182,21 @@ func readMultiport(p *ruleParser, _ string) (Match, error) {
 	return m, err
 }
 
-// icmpNames are the types that rules are written with by name; iptables-save
-// writes numbers.
-var icmpNames = map[string]uint8{
-	"echo-reply": 0, "destination-unreachable": 3, "source-quench": 4, "echo-request": 8, "time-exceeded": 11, "parameter-problem": 12,
-}
-
-var icmp6Names = map[string]uint8{
-	"destination-unreachable": 1, "packet-too-big": 2, "time-exceeded": 3, "parameter-problem": 4,
-	"echo-request": 128, "echo-reply": 129, "router-solicitation": 133, "router-advertisement": 134,
-	"neighbour-solicitation": 135, "neighbor-solicitation": 135, "neighbour-advertisement": 136, "neighbor-advertisement": 136,
+// icmpNumber is a type that rules are written with by name; iptables-save writes
+// numbers.
+func icmpNumber(v6 bool, name string) (uint8, bool) {
+	names := map[string]uint8{
+		"echo-reply": 0, "destination-unreachable": 3, "source-quench": 4, "echo-request": 8, "time-exceeded": 11, "parameter-problem": 12,
+	}
+	if v6 {
+		names = map[string]uint8{
+			"destination-unreachable": 1, "packet-too-big": 2, "time-exceeded": 3, "parameter-problem": 4,
+			"echo-request": 128, "echo-reply": 129, "router-solicitation": 133, "router-advertisement": 134,
+			"neighbour-solicitation": 135, "neighbor-solicitation": 135, "neighbour-advertisement": 136, "neighbor-advertisement": 136,
+		}
+	}
+	n, ok := names[name]
+	return n, ok
 }
 
 func readICMP(p *ruleParser, name string) (Match, error) {
@@ -187,11 +210,7 @@ func readICMP(p *ruleParser, name string) (Match, error) {
 		}
 		m.Not = not
 		typ, code, coded := strings.Cut(p.next(), "/")
-		names := icmpNames
-		if m.V6 {
-			names = icmp6Names
-		}
-		if n, ok := names[typ]; ok {
+		if n, ok := icmpNumber(m.V6, typ); ok {
 			m.Type = n
 			return nil
 		}
@@ -216,9 +235,11 @@ func readICMP(p *ruleParser, name string) (Match, error) {
 }
 
 // routeNames are the types of addresses that addrtype knows.
-var routeNames = [...]string{
-	"UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST",
-	"BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE",
+func routeNames() [12]string {
+	return [...]string{
+		"UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST",
+		"BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE",
+	}
 }
 
 func readAddrType(p *ruleParser, _ string) (Match, error) {
@@ -247,7 +268,7 @@ func parseTypes(word string) (uint16, error) {
 	var bits uint16
 	for name := range strings.SplitSeq(word, ",") {
 		found := false
-		for i, n := range routeNames {
+		for i, n := range routeNames() {
 			if n == name {
 				bits |= 1 << i
 				found = true

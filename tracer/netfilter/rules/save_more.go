@@ -124,12 +124,18 @@ func readRecent(p *ruleParser, _ string) (Match, error) {
 }
 
 // pktTypes are the names of -m pkttype, by number.
-var pktTypes = [...]string{"unicast", "broadcast", "multicast"}
+func pktTypes() []string { return []string{"unicast", "broadcast", "multicast"} }
+
+// pktTypeName is the name of a number; whatever has none is taken for the last.
+func pktTypeName(n uint8) string {
+	names := pktTypes()
+	return names[min(int(n), len(names)-1)]
+}
 
 func readPktType(p *ruleParser, _ string) (Match, error) {
 	var m PktType
 	err := p.each(func(word string, not bool) error {
-		i := slices.Index(pktTypes[:], p.next())
+		i := slices.Index(pktTypes(), p.next())
 		if word != "--pkt-type" || i < 0 {
 			return errOption(word)
 		}

@@ -18,7 +18,7 @@ type ruleParser struct {
 	not    bool // "!" stands before the word
 	proto  uint8
 	stmts  []Stmt
-	target bool
+	*wordReaders
 }
 
 func (p *ruleParser) v6() bool { return p.family == "ip6" }
@@ -66,11 +66,11 @@ func (p *ruleParser) option() error {
 	case "-o":
 		p.device("oifname")
 	case "-p":
-		return p.protocol()
+		p.protocol()
 	case "-f":
 		p.add(CompareFragment(p.not))
 	case "-m":
-		return p.module()
+		p.module()
 	case "-j", "-g":
 		return p.jump(word == "-g")
 	default:
@@ -174,29 +174,28 @@ func deviceStmt(key string, not bool, name string) Stmt {
 	return Compare{Meta{key}, cmpOp(not), b}
 }
 
-func (p *ruleParser) protocol() error {
+func (p *ruleParser) protocol() {
 	name := p.next()
-	n, err := protocolNumber(name)
-	if err != nil {
+	switch n, err := protocolNumber(name); {
+	case err != nil:
 		p.add(Test{XTOpaque{bang(p.not, "-p "+name)}})
-		return nil
-	}
-	if n != 0 {
+	case n != 0:
 		p.proto = n
 		p.add(Compare{Meta{"l4proto"}, cmpOp(p.not), []byte{n}})
 	}
-	return nil
 }
 
 // protocols are the names that iptables writes.
-var protocols = map[string]uint8{
-	"all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
-	"eigrp": 88, "ospf": 89, "etherip": 97, "pim": 103, "ipcomp": 108, "vrrp": 112, "l2tp": 115,
-	"ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "mh": 135, "ipv6-mh": 135, "udplite": 136,
+func protocols() map[string]uint8 {
+	return map[string]uint8{
+		"all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
+		"eigrp": 88, "ospf": 89, "etherip": 97, "pim": 103, "ipcomp": 108, "vrrp": 112, "l2tp": 115,
+		"ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "mh": 135, "ipv6-mh": 135, "udplite": 136,
+	}
 }
 
 func protocolNumber(word string) (uint8, error) {
-	if n, ok := protocols[word]; ok {
+	if n, ok := protocols()[word]; ok {
 		return n, nil
 	}
 	n, err := strconv.ParseUint(word, 10, 8)
@@ -213,7 +212,7 @@ func protocolName(n uint8) string {
 	case 135:
 		return "135"
 	}
-	for name, number := range protocols {
+	for name, number := range protocols() {
 		if number == n && name != "all" && name != "icmpv6" {
 			return name
 		}

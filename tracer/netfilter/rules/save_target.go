@@ -29,7 +29,7 @@ func (p *ruleParser) jump(isGoto bool) error {
 		return errOption("-j")
 	default:
 		at := len(p.stmts)
-		read, ok := targetReaders[name]
+		read, ok := p.targets[name]
 		if !ok {
 			if strings.HasPrefix(p.peek(), "--") {
 				p.add(Opaque{p.rest(from), true})
@@ -44,16 +44,6 @@ func (p *ruleParser) jump(isGoto bool) error {
 		}
 	}
 	return nil
-}
-
-// targetReaders read the options of a target, by its name.
-var targetReaders = map[string]func(*ruleParser, string) error{
-	"DNAT": readNAT, "SNAT": readNAT, "MASQUERADE": readNAT, "REDIRECT": readNAT, "NETMAP": readNAT,
-	"MARK": readSetMark, "CONNMARK": readConnmark, "REJECT": readReject,
-	"LOG": readNote, "NFLOG": readNote, "ULOG": readNote, "AUDIT": readNote, "CHECKSUM": readNote, "TCPMSS": readNote,
-	"TRACE": readNote, "CLASSIFY": readNote, "SECMARK": readNote, "CONNSECMARK": readNote, "TEE": readNote,
-	"SET": readTouch, "CT": readTrack, "NOTRACK": readTrack, "NFQUEUE": readProgram, "TPROXY": readProgram,
-	"TTL": readSpoil, "HL": readSpoil, "TOS": readSpoil, "DSCP": readSpoil, "ECN": readSpoil,
 }
 
 func readNAT(p *ruleParser, name string) error {
@@ -84,7 +74,7 @@ func readNAT(p *ruleParser, name string) error {
 }
 
 // prefix is what NETMAP maps to.
-func (s *NAT) prefix(prefix netip.Prefix) {
+func (n *NAT) prefix(prefix netip.Prefix) {
 	if !prefix.IsValid() {
 		return
 	}
@@ -93,12 +83,12 @@ func (s *NAT) prefix(prefix netip.Prefix) {
 	for i := range high {
 		high[i] |= ^mask[i]
 	}
-	s.AddrMin, s.AddrMax = Const(low), Const(high)
+	n.AddrMin, n.AddrMax = Const(low), Const(high)
 }
 
 // endpoint reads [ADDR[-ADDR]][:PORT[-PORT]], with an IPv6 address in brackets
 // where a port follows.
-func (s *NAT) endpoint(word string) error {
+func (n *NAT) endpoint(word string) error {
 	addrs, ports := word, ""
 	switch {
 	case strings.HasPrefix(word, "["):
@@ -116,23 +106,23 @@ func (s *NAT) endpoint(word string) error {
 		if err != nil {
 			return errOption(word)
 		}
-		s.AddrMin = Const(a.AsSlice())
+		n.AddrMin = Const(a.AsSlice())
 		if ranged {
 			b, err := netip.ParseAddr(last)
 			if err != nil || a.Is4() != b.Is4() {
 				return errOption(word)
 			}
-			s.AddrMax = Const(b.AsSlice())
+			n.AddrMax = Const(b.AsSlice())
 		}
 	}
 	if ports == "" {
 		return nil
 	}
-	return s.ports(ports)
+	return n.ports(ports)
 }
 
 // ports reads PORT or PORT-PORT.
-func (s *NAT) ports(word string) error {
+func (n *NAT) ports(word string) error {
 	first, last, ranged := strings.Cut(word, "-")
 	if strings.Contains(last, "/") {
 		return errOption(word) // shifted port ranges
@@ -141,12 +131,12 @@ func (s *NAT) ports(word string) error {
 	if err != nil {
 		return err
 	}
-	s.PortMin = Const(binary.BigEndian.AppendUint16(nil, a))
+	n.PortMin = Const(binary.BigEndian.AppendUint16(nil, a))
 	if !ranged {
 		return nil
 	}
 	b, err := parsePort(last)
-	s.PortMax = Const(binary.BigEndian.AppendUint16(nil, b))
+	n.PortMax = Const(binary.BigEndian.AppendUint16(nil, b))
 	return err
 }
 

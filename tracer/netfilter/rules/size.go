@@ -9,15 +9,7 @@ func Size(v Value) int {
 	case Payload:
 		return v.Len
 	case Meta:
-		switch v.Key {
-		case "iifname", "oifname", "ibrname", "obrname", "iifkind", "oifkind":
-			return ifNameLen
-		case "nfproto", "l4proto", "pkttype", "ipsec":
-			return 1
-		case "protocol", "iiftype", "oiftype":
-			return 2
-		}
-		return 4
+		return metaSize(v.Key)
 	case CT:
 		return ctSize(v)
 	case FIB:
@@ -58,6 +50,18 @@ func inner(v Value) Value {
 		return v.Of
 	}
 	return nil
+}
+
+func metaSize(key string) int {
+	switch key {
+	case "iifname", "oifname", "ibrname", "obrname", "iifkind", "oifkind":
+		return ifNameLen
+	case "nfproto", "l4proto", "pkttype", "ipsec":
+		return 1
+	case "protocol", "iiftype", "oiftype":
+		return 2
+	}
+	return 4
 }
 
 func ctSize(v CT) int {

@@ -160,22 +160,21 @@ const (
 
 // String is the kind as iptables writes it.
 func (k NATKind) String() string {
-	if int(k) < len(natNames) {
-		return natNames[k]
+	names := [...]string{"SNAT", "DNAT", "MASQUERADE", "REDIRECT"}
+	if int(k) < len(names) {
+		return names[k]
 	}
 	return "NAT"
 }
-
-var natNames = [...]string{"SNAT", "DNAT", "MASQUERADE", "REDIRECT"}
 
 // Value is something of a packet or its surroundings, in bytes as nf_tables
 // loads it.
 type Value interface{ value() }
 
-// Base of a Payload.
+// PayloadBase is the header that a Payload counts from.
 type PayloadBase uint8
 
-// The headers that a Payload counts from.
+// The headers.
 const (
 	LinkHeader PayloadBase = iota
 	NetworkHeader

@@ -256,6 +256,12 @@ func (r *run) martian() string {
 	if !dev.AcceptLocal && r.ev.env.Routes.typeOf(p.Src, "") == RouteLocal {
 		return "its source is an address of this host"
 	}
+	return r.noWayBack(dev)
+}
+
+// noWayBack is what rp_filter says of a packet's source; "" if it is content.
+func (r *run) noWayBack(dev Device) string {
+	p := &r.p
 	if dev.RPFilter == 0 {
 		return ""
 	}
