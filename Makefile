@@ -11,7 +11,7 @@ LDFLAGS       := -s -w -X main.version=$(VERSION)
 BIN           := bin
 PKG           ?= ./...
 TEST_FLAGS    ?=
-TEST_TIMEOUT  ?= 12m
+TEST_TIMEOUT  ?= 40m
 BENCH_FLAGS   ?=
 SCALE_FLAGS   ?=
 ACCURACY_FLAGS ?=

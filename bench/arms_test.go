@@ -27,7 +27,7 @@ func TestArms(t *testing.T) {
 		if (a.subject == nil) != (a.kind == report.KindSame) {
 			t.Errorf("%s: switches something on where there should be nothing, or nothing", row.Name())
 		}
-		if a.goal > 1 && a.goal < 1.05 && !a.major {
+		if a.goal > 1 && a.goal < 1.05 && !a.major && !a.inAll { // long spans are many windows
 			t.Errorf("%s: so narrow a goal takes many pairs", row.Name())
 		}
 	}
@@ -90,14 +90,13 @@ func TestPick(t *testing.T) {
 
 // A budget is judged beside an A/A arm of its own, by mean windows.
 func TestWithBudget(t *testing.T) {
-	all := withBudget(arms(), func(c *tracer.Config) { c.Sample = 7 })
-	picked, err := pick(all, regexp.MustCompile("max-overhead"), false)
+	picked, err := pick(arms(), regexp.MustCompile("max-overhead"), false)
 	if err != nil || len(picked) != 2 || picked[0].kind != report.KindSame {
 		t.Fatalf("%+v, %v: want the row and its A/A arm", picked, err)
 	}
 	var config tracer.Config
 	picked[1].subject.(tracing).change(&config)
-	if row := picked[1].row(); config.Sample != 7 || !row.InAll || row.Goal != goalBudget {
+	if row := picked[1].row(); config.MaxOverhead != 0.01 || !row.InAll || row.Goal != goalBudget {
 		t.Errorf("%+v, %+v", row, config)
 	}
 }

@@ -106,7 +106,7 @@ func (p *process) stop() ([]string, error) {
 // discard kills the program and returns, as an error, what it said.
 func (p *process) discard() error {
 	_ = p.cmd.Process.Kill() // fails only if it has ended already
-	<-p.ended //nolint:errcheck // of being killed
+	<-p.ended                //nolint:errcheck // of being killed
 	p.thread.Close()
 	if len(p.lines) == 0 {
 		return nil

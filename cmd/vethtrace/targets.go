@@ -118,15 +118,9 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 		all = append(all, c)
 	}
 	for _, path := range o.netns {
-		c, err := container.FromNetns(path)
-		if errors.Is(err, netns.ErrNotNamespace) {
-			return notNamespace(path, err)
-		}
+		c, err := f.fromNetns(path)
 		if err != nil {
-			return explainTarget(err, howNetns)
-		}
-		if c.Netns == f.mapper.host {
-			return usagef("--netns %s: is the namespace that vethtrace runs in: name a process in it by --pid, or a container", path)
+			return err
 		}
 		all = append(all, c)
 	}
@@ -142,6 +136,20 @@ func (f *found) resolve(ctx context.Context, o *targetOptions) error {
 		f.members = f.members[:f.most] // the follower tells of the others
 	}
 	return nil
+}
+
+// fromNetns describes the namespace of a path or name.
+func (f *found) fromNetns(path string) (container.Container, error) {
+	c, err := container.FromNetns(path)
+	switch {
+	case errors.Is(err, netns.ErrNotNamespace):
+		return c, notNamespace(path, err)
+	case err != nil:
+		return c, explainTarget(err, howNetns)
+	case c.Netns == f.mapper.host:
+		return c, usagef("--netns %s: is the namespace that vethtrace runs in: name a process in it by --pid, or a container", path)
+	}
+	return c, nil
 }
 
 // list describes the running containers that are wanted under --all.

@@ -80,7 +80,12 @@ func outcomes(a tracer.Accounting) []outcome {
 		return nil
 	}
 	return []outcome{
-		{"completed", a.Completed}, {"dropped", a.Dropped}, {"merged", a.Merged}, {"evicted", a.Evicted},
-		{"expired", a.Expired}, {"cut", a.Cut}, {"cloned", a.Cloned},
+		{"completed", a.Completed},
+		{"dropped", a.Dropped},
+		{"merged", a.Merged},
+		{"evicted", a.Evicted},
+		{"expired", a.Expired},
+		{"cut", a.Cut},
+		{"cloned", a.Cloned},
 	}
 }

@@ -178,7 +178,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close() // a scraper that hangs does not keep us
 	}
-	<-served
+	<-served //nolint:errcheck // that it was told to end
 	if err != nil {
 		return fmt.Errorf("stop serving metrics: %w", err)
 	}

@@ -234,7 +234,7 @@ func TestTLSAndUsersRefuseWhatTheyShould(t *testing.T) {
 	}
 	if response, err := http.Get("http://" + address + "/metrics"); err == nil {
 		response.Body.Close()
-		if response.StatusCode == 200 {
+		if response.StatusCode == http.StatusOK {
 			t.Error("plain HTTP is answered")
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	document "github.com/vethtrace/vethtrace/exporter/json"
 )
 
 // VersionError is returned by Decode for a document of a schema that this
@@ -64,7 +66,35 @@ func Decode(r io.Reader) (Document, error) {
 	if err := d.Decode(&doc); err != nil {
 		return Document{}, fmt.Errorf("read result: %w", err)
 	}
+	if err := doc.renew(); err != nil {
+		return Document{}, fmt.Errorf("read result: %w", err)
+	}
 	return doc, nil
+}
+
+// renew gives the traces that an older version wrote the keys that have come since.
+func (d *Document) renew() error {
+	var traces []*json.RawMessage
+	for i := range d.Sides {
+		traces = append(traces, &d.Sides[i].Trace)
+	}
+	if d.Bench != nil {
+		for i := range d.Bench.Cells {
+			traces = append(traces, &d.Bench.Cells[i].Trace)
+		}
+	}
+	for _, raw := range traces {
+		trace, err := document.DecodeLine(*raw)
+		if err != nil {
+			return err
+		}
+		var now bytes.Buffer
+		if err := document.EncodeLine(&now, trace); err != nil {
+			return err
+		}
+		*raw = bytes.TrimSpace(now.Bytes())
+	}
+	return nil
 }
 
 // complete makes lists of what is nil, so that every key has its type.

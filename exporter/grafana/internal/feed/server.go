@@ -62,7 +62,7 @@ func (s *Server) export(source prom.Source) (address string, err error) {
 		return "", fmt.Errorf("listen for scrapes: %w", err)
 	}
 	s.exporter = &http.Server{Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ReadHeaderTimeout: time.Second}
-	go s.exporter.Serve(listener)
+	go func() { _ = s.exporter.Serve(listener) }() // it ends when it is closed
 	return listener.Addr().String(), nil
 }
 
