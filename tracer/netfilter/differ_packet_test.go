@@ -177,6 +177,8 @@ func (p *probe) sum(l4 []byte) {
 	}
 }
 
+func htons(v uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v)) }
+
 func checksum(b []byte) uint16 {
 	var sum uint32
 	if len(b)%2 == 1 {

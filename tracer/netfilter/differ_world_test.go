@@ -101,7 +101,8 @@ func (w *router) build() error {
 	if err := vnl.LinkSetUp(lo); err != nil {
 		return err
 	}
-	bridge := &vnl.Bridge{LinkAttrs: vnl.LinkAttrs{Name: "br0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 1, 9}}}
+	snooping := false // else the bridge joins a group, and the router reports that through OUTPUT at any time
+	bridge := &vnl.Bridge{LinkAttrs: vnl.LinkAttrs{Name: "br0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 1, 9}}, MulticastSnooping: &snooping}
 	if err := vnl.LinkAdd(bridge); err != nil {
 		return err
 	}
@@ -278,8 +279,6 @@ func (w *router) maker(domain, level, option int, mark uint32) (int, error) {
 	}
 	return fd, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark))
 }
-
-func htons(v uint16) uint16 { return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v)) }
 
 // sentinel is the EtherType (for local experiments) of frames that say that all
 // before them has been seen.
