@@ -58,7 +58,7 @@ func ipTool(name string, v6 bool) string {
 // The evaluator and the kernel agree on what becomes of random packets under
 // random rules, and on which rules they meet.
 func TestEvaluatorAgreesWithTheKernel(t *testing.T) {
-	seed := rand.Uint64N(1_000_000) // another one each time; VETHTRACE_SEED repeats a run
+	seed := uint64(6) // it has found a fault before; VETHTRACE_SEED draws others
 	if s := os.Getenv("VETHTRACE_SEED"); s != "" {
 		if _, err := fmt.Sscan(s, &seed); err != nil {
 			t.Fatal(err)
