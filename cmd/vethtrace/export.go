@@ -106,7 +106,8 @@ func newExporter(s streams, o *exportOptions) (*exporter, error) {
 	build, process := prometheus.NewRegistry(), prometheus.NewRegistry()
 	x.own.Add(build)
 	x.all.Add(x.own)
-	x.all.Add(process)
+	// the first thread's namespace is another one for a moment now and then, and so are its devices' counters
+	x.all.Add(prom.Without(process, "process_network_"))
 	err := errors.Join(
 		build.Register(versioncollector.NewCollector("vethtrace")),
 		process.Register(collectors.NewGoCollector()),

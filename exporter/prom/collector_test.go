@@ -255,3 +255,14 @@ func TestIdleContainersHaveFewSeries(t *testing.T) {
 		t.Errorf("%d series for each", each)
 	}
 }
+
+func TestWithoutLeavesFamiliesOut(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	for _, name := range []string{"process_cpu_seconds_total", "process_network_receive_bytes_total"} {
+		registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: "of a test"}))
+	}
+	left, err := Without(registry, "process_network_").Gather()
+	if err != nil || len(left) != 1 || left[0].GetName() != "process_cpu_seconds_total" {
+		t.Errorf("left %v, %v", left, err)
+	}
+}

@@ -39,3 +39,11 @@ func (j *Joined) Gather() ([]*dto.MetricFamily, error) {
 	slices.SortStableFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return families, errors.Join(errs...)
 }
+
+// Without leaves out the families whose names begin with prefix.
+func Without(of prometheus.Gatherer, prefix string) prometheus.Gatherer {
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		all, err := of.Gather()
+		return slices.DeleteFunc(all, func(one *dto.MetricFamily) bool { return strings.HasPrefix(one.GetName(), prefix) }), err
+	})
+}
