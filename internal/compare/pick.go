@@ -15,6 +15,7 @@ type class struct {
 	peer                   string // "" where those of the two sides differ
 }
 
+// String names it as the report does: ipv4, tcp, uplink, established.
 func (c class) String() string {
 	return strings.Join([]string{c.family, c.protocol, cmp.Or(c.peer, "peers differ"), c.flow}, ", ")
 }
