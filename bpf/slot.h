@@ -288,19 +288,7 @@ static __always_inline struct vt_found vt_claim(__u64 key)
 	return found;
 }
 
-/* The test object's check (oracle/oracle.h); the product's has none. */
-#ifdef VT_ORACLE
-#include "oracle/oracle.h"
-#else
-#define oracle_blind false
-#define vt_oracle_began(skb, index) \
-	do {                        \
-	} while (0)
-#define vt_oracle_met(skb, index) \
-	do {                      \
-	} while (0)
-#define vt_oracle_forgets() false
-#endif
+#include "check.h"
 
 /* The owner word of a journey under way. */
 static __always_inline void vt_begin(struct vt_found *found)
