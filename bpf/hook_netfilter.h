@@ -179,7 +179,13 @@ static __always_inline void vt_host_out(struct sk_buff *skb, const struct vt_pac
 		return;
 	origin->peer[VT_INGRESS] = VT_PEER_HOST;
 	if (sender & VT_PORT_PUBLISHED) {
-		origin->peer[VT_EGRESS] = VT_PEER_PROXY;
+		/* what the proxy answers: to a target it comes from the proxy, to others it is the proxied one's */
+		if (origin->target[VT_INGRESS]) {
+			origin->target[VT_EGRESS] = 0;
+			origin->peer[VT_INGRESS] = VT_PEER_PROXY;
+		} else {
+			origin->peer[VT_EGRESS] = VT_PEER_PROXY;
+		}
 	} else if (origin->target[VT_INGRESS] && sender) {
 		/* from one target to another, as vt_join() has it */
 		origin->peer[VT_INGRESS] = VT_PEER_TARGET + origin->target[VT_EGRESS] - 1;
@@ -240,8 +246,10 @@ static __always_inline void vt_host_in(struct sk_buff *skb, struct vt_slot *slot
 		vt_join(slot, port, VT_INGRESS);
 	if (slot->target[VT_EGRESS] && slot->peer[VT_EGRESS] == VT_PEER_UNKNOWN) {
 		struct vt_socket *socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
+		/* by its port, as a UDP socket that is not connected is not known here yet */
+		bool proxy = port & VT_PORT_PUBLISHED || (socket && socket->flags & VT_FLAG_PROXY);
 
-		slot->peer[VT_EGRESS] = socket && socket->flags & VT_FLAG_PROXY ? VT_PEER_PROXY : VT_PEER_HOST;
+		slot->peer[VT_EGRESS] = proxy ? VT_PEER_PROXY : VT_PEER_HOST;
 	}
 	if (!slot->target[VT_INGRESS] || !(port & VT_PORT_PUBLISHED))
 		return;

@@ -121,7 +121,7 @@ func TestDroppedJourneys(t *testing.T) {
 		})
 		var found int
 		for _, j := range s.stop().Journeys {
-			if j.Outcome != "dropped: NETFILTER_DROP" {
+			if j.Outcome != "dropped" || j.Reason != "NETFILTER_DROP" {
 				continue
 			}
 			found++

@@ -56,7 +56,7 @@ func (t *Tracer) journey(record journey.Record) []Journey {
 			j.Path = t.seen.pathID(key, record.Peers[direction])
 		}
 		if record.Dropped {
-			j.Outcome = "dropped: " + t.kernel.reason(record.Reason)
+			j.Outcome, j.Reason = "dropped", t.kernel.reason(record.Reason)
 		}
 		hooks := make([]journey.Hook, len(record.Stamps))
 		ifindex := make([]int, len(record.Stamps))

@@ -209,9 +209,18 @@ type Journey struct {
 	Direction Direction
 	Peer      string
 	Outcome   string // completed, dropped
+	Reason    string // of the drop, as in Drop; "" where it was none
 	Slow      bool   // recorded for its latency, not by sampling
 	Bytes     uint32
 	Stamps    []Stamp
+}
+
+// End is how it ended in words, with the reason of a drop.
+func (j Journey) End() string {
+	if j.Reason == "" {
+		return j.Outcome
+	}
+	return j.Outcome + ": " + j.Reason
 }
 
 // Latency is the time from the first stamp to the last.

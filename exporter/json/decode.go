@@ -247,7 +247,8 @@ func decodeDrop(d drop) (tracer.Drop, error) {
 
 func decodeJourney(d journey) (j tracer.Journey, err error) {
 	j = tracer.Journey{
-		ID: d.ID, Target: d.Target, Path: d.Path, Peer: d.Peer, Outcome: d.Outcome, Slow: d.Slow, Bytes: d.Bytes,
+		ID: d.ID, Target: d.Target, Path: d.Path, Peer: d.Peer, Outcome: d.Outcome, Reason: d.Reason,
+		Slow: d.Slow, Bytes: d.Bytes,
 	}
 	if j.Direction, err = direction(d.Direction); err != nil {
 		return j, err

@@ -178,7 +178,7 @@ func encodeLatency(l tracer.Latency) latency {
 func encodeJourney(j tracer.Journey) journey {
 	return journey{
 		ID: j.ID, Target: j.Target, Path: j.Path, Direction: j.Direction.String(), Peer: j.Peer,
-		Outcome: j.Outcome, Slow: j.Slow, Bytes: j.Bytes,
+		Outcome: j.Outcome, Reason: j.Reason, Slow: j.Slow, Bytes: j.Bytes,
 		Stamps: all(j.Stamps, func(s tracer.Stamp) stamp {
 			return stamp{Hook: s.Hook, Hop: s.Hop, Device: s.Device, CPU: s.CPU, TNs: int64(s.T)}
 		}),

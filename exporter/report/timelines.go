@@ -67,9 +67,9 @@ func (s *side) timeline(d *drawing, t trip, a axis, names *legend) {
 	if t.Direction == tracer.Egress {
 		way = "out"
 	}
-	note := t.Outcome + ", sampled"
+	note := t.End() + ", sampled"
 	if t.Slow {
-		note = t.Outcome + ", slow"
+		note = t.End() + ", slow"
 	}
 	rowHead(d, "", way+", "+strconv.FormatUint(uint64(t.Bytes), 10)+" bytes", note)
 	d.open("svg", "class", "lane", "height", "26", "role", "img", "aria-label", "journey of "+s.title)

@@ -62,7 +62,7 @@ func TestNothingOfAContainerReachesTheTerminal(t *testing.T) {
 	g.Ports[0].Protocol = evil
 	g.Skipped[0][0].Reason = evil
 	j := &s.Journeys[0]
-	j.Target, j.Peer, j.Outcome, j.Path = evil, evil, evil, evil
+	j.Target, j.Peer, j.Outcome, j.Reason, j.Path = evil, evil, evil, evil, evil
 	j.Stamps[1].Hook, j.Stamps[1].Hop, j.Stamps[1].Device = evil, evil, evil
 	s.Notes, s.Version, s.Kernel, s.Detail = []string{evil}, evil, evil, tracer.Detail(evil)
 	s.Observer.StampNs = map[string]float64{evil: 1}
@@ -93,7 +93,7 @@ func TestWriteJourney(t *testing.T) {
 	for _, want := range []string{
 		"slow journey 71  nginx  in from uplink  118 bytes  completed  1.22 ms  path a01b77",
 		"1.21 ms  +1.21 ms    1  eth0         softirq",
-		"sampled journey 72  nginx  in from uplink  60 bytes  dropped  3.12 µs",
+		"sampled journey 72  nginx  in from uplink  60 bytes  dropped: NETFILTER_DROP  3.12 µs",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, b.String())

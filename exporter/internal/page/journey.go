@@ -20,7 +20,7 @@ func Journey(j tracer.Journey, o Options) []string {
 	}
 	parts := []string{
 		kind + " journey " + strconv.FormatUint(j.ID, 10), Escape(j.Target), to + Escape(j.Peer),
-		plural(uint64(j.Bytes), "byte"), Escape(j.Outcome), Duration(float64(j.Latency())),
+		plural(uint64(j.Bytes), "byte"), Escape(j.End()), Duration(float64(j.Latency())),
 	}
 	if j.Path != "" {
 		parts = append(parts, "path "+Escape(j.Path))

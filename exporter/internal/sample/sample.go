@@ -300,7 +300,8 @@ func journeys() []tracer.Journey {
 		j.Stamps = append(j.Stamps, tracer.Stamp{Hook: h.to, Hop: h.name, Device: h.device, CPU: i / 9, T: at})
 	}
 	dropped := tracer.Journey{
-		ID: 72, Target: "nginx", Direction: tracer.Ingress, Peer: "uplink", Outcome: "dropped", Bytes: 60,
+		ID: 72, Target: "nginx", Direction: tracer.Ingress, Peer: "uplink", Outcome: "dropped", Reason: "NETFILTER_DROP",
+		Bytes: 60,
 		Stamps: []tracer.Stamp{
 			{Hook: "uplink/ingress", Device: "eth0", T: 5 * time.Second},
 			{Hook: "netfilter/forward/first", Hop: "netfilter/forward", Device: "eth0", T: 5*time.Second + 3120},

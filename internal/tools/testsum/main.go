@@ -2,9 +2,11 @@
 // per package, failures in full, skipped tests by name with their reason, and
 // at the end one line with the counts.
 //
-//	go test -json -> results.add (events) -> results.close -> printed
+//	go test -json -> results.add (events) -> retry (what failed) -> results.close -> printed
 //
-// It exits 0 only when something passed and nothing failed.
+// It exits 0 only when something passed and nothing failed. With -again a test
+// that failed is run once more, by itself: one that passes then is named in a
+// list of its own.
 package main
 
 import (
@@ -37,6 +39,7 @@ type options struct {
 	summary string        // file for the closing line
 	total   time.Duration // for all packages together
 	grace   time.Duration // from the interrupt to the kill
+	again   int           // failed tests to run again, at most
 	args    []string      // for go test
 }
 
@@ -47,6 +50,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.summary, "summary", "", "`file` that gets the closing line")
 	flags.DurationVar(&o.total, "total", 15*time.Minute, "time limit of the whole run")
 	flags.DurationVar(&o.grace, "grace", 20*time.Second, "time for tests to clean up when the run is ended")
+	flags.IntVar(&o.again, "again", 0, "run failed tests a second time, each alone, when at most `N` failed")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("parse flags: %w", err)
 	}
@@ -61,6 +65,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	r := newResults(stdout)
 	runErr := goTest(ctx, o, r, stderr)
+	r.end()
+	runErr = retry(ctx, o, r, runErr, stderr)
 	line := r.close()
 	if o.summary != "" {
 		if err := os.WriteFile(o.summary, []byte(line+"\n"), 0o644); err != nil {

@@ -46,8 +46,18 @@ type results struct {
 	builds   map[string][]string // output of failed builds by import path
 	shown    map[string]bool     // builds that were printed
 	counts   counts
-	failures []string
+	failures []failure
+	again    []string // tests that failed once and passed when run again
 	skips    []string
+}
+
+// failure is a test that failed, or a whole package where Test is empty.
+type failure struct {
+	Package, Test string
+}
+
+func (f failure) String() string {
+	return strings.TrimSpace(f.Package + " " + f.Test)
 }
 
 func newResults(w io.Writer) *results {
@@ -144,7 +154,7 @@ func (r *results) finish(name string, p *pkg, e event) {
 	if e.Action == "fail" && failedHere == 0 {
 		// A failed build, TestMain, an exit or a panic outside of any test.
 		r.counts.failed++
-		r.failures = append(r.failures, name)
+		r.failures = append(r.failures, failure{Package: name})
 		failedHere = 1
 	}
 	if failedHere > 0 {
@@ -201,7 +211,7 @@ func (r *results) count(pkgName, name string, p *pkg) {
 			return
 		}
 		r.counts.failed++
-		r.failures = append(r.failures, pkgName+" "+name)
+		r.failures = append(r.failures, failure{pkgName, name})
 	}
 }
 
@@ -251,9 +261,8 @@ func reason(output []string) string {
 	return strings.Join(lines, " ")
 }
 
-// close counts packages that never ended, prints the lists of skipped and
-// failed tests, and returns the closing line.
-func (r *results) close() string {
+// end counts packages that never ended.
+func (r *results) end() {
 	names := make([]string, 0, len(r.packages))
 	for name := range r.packages {
 		names = append(names, name)
@@ -263,8 +272,19 @@ func (r *results) close() string {
 		r.finish(name, r.packages[name], event{Action: "fail"})
 	}
 	r.packages = make(map[string]*pkg)
+}
+
+// close prints the lists of skipped and failed tests, and returns the closing
+// line.
+func (r *results) close() string {
+	r.end()
 	r.list("SKIPPED", r.skips)
-	r.list("FAILED", r.failures)
+	r.list("PASSED ONLY WHEN RUN AGAIN", r.again)
+	failed := make([]string, len(r.failures))
+	for i, f := range r.failures {
+		failed[i] = f.String()
+	}
+	r.list("FAILED", failed)
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", r.counts.passed, r.counts.failed, r.counts.skipped)
 }
 
