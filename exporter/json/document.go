@@ -172,7 +172,7 @@ type journey struct {
 	Direction string  `json:"direction"`
 	Peer      string  `json:"peer"`
 	Outcome   string  `json:"outcome"`
-	Reason    string  `json:"reason,omitempty"`
+	Reason    string  `json:"reason"`
 	Slow      bool    `json:"slow"`
 	Bytes     uint32  `json:"bytes"`
 	Stamps    []stamp `json:"stamps"`
