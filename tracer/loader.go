@@ -72,23 +72,37 @@ func newLoader(o object, wanted map[string]*ebpf.ProgramSpec, shared map[string]
 		spec: o.spec, shared: shared, types: o.types, left: len(wanted),
 		loaded: make(chan loadedProgram, len(wanted)), // nobody may be there to take them
 	}
-	// the quick ones first: there is something to attach at once; then the longest, which would be waited for
-	l.next = slices.SortedFunc(maps.Keys(wanted), func(a, b string) int {
-		sizeA, sizeB := len(wanted[a].Instructions), len(wanted[b].Instructions)
-		if quickA, quickB := sizeA < quickly, sizeB < quickly; quickA != quickB {
-			if quickA {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(sizeB, sizeA)
-	})
+	l.next = slices.SortedFunc(maps.Keys(wanted), func(a, b string) int { return sooner(wanted[a], wanted[b]) })
 	for range min(runtime.GOMAXPROCS(0), mostLoaders) {
 		part := o.spec.Copy()
 		part.Variables = nil
 		l.wait.Go(func() { l.work(part, wanted) })
 	}
 	return l
+}
+
+// sooner orders programs to load. First those of tcx, the shortest first: each
+// place they are attached at waits for a grace period of the kernel, in which
+// others are verified. Then what is quick; then the longest, which would be
+// waited for.
+func sooner(a, b *ebpf.ProgramSpec) int {
+	rank := func(p *ebpf.ProgramSpec) int {
+		switch {
+		case p.Type == ebpf.SchedCLS:
+			return 0
+		case len(p.Instructions) < quickly:
+			return 1
+		}
+		return 2
+	}
+	if rankA, rankB := rank(a), rank(b); rankA != rankB {
+		return cmp.Compare(rankA, rankB)
+	}
+	bySize := cmp.Compare(len(a.Instructions), len(b.Instructions))
+	if rank(a) == 0 {
+		return bySize
+	}
+	return -bySize
 }
 
 func (l *loader) work(part *ebpf.CollectionSpec, wanted map[string]*ebpf.ProgramSpec) {
