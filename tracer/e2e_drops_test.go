@@ -142,12 +142,15 @@ func TestDropsBehindTheEnd(t *testing.T) {
 	})
 }
 
+// patience is how long a fact is waited for: longer than any busy machine holds it up.
+const patience = 30 * time.Second
+
 // await waits for a fact.
 func (s *stage) await(what string, ok func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("waited 10 s in vain for %s\n%s", what, describeSnapshot(s.snapshot()))
+			s.t.Fatalf("waited %v in vain for %s\n%s", patience, what, describeSnapshot(s.snapshot()))
 		}
 	}
 }

@@ -99,7 +99,7 @@ func TestNetworkConnected(t *testing.T) {
 	s.open(tracer.Config{}, "nginx")
 	nginx := s.world.Container("nginx")
 	addr := s.connect(nginx, "br-late", netip.MustParsePrefix("172.31.0.9/24"))
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if len(targetOf(t, s.snapshot(), "nginx").Interfaces) == 2 {
 			break
 		}

@@ -202,7 +202,7 @@ func (v *running) messages(t *testing.T) string {
 
 func (v *running) await(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(v.messages(t), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(v.messages(t), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %q: %s", text, v.messages(t))
 		}
@@ -215,7 +215,7 @@ func (v *running) wait(t *testing.T) int {
 	select {
 	case <-v.ended:
 		return v.cmd.ProcessState.ExitCode()
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("vethtrace does not end")
 		return 0
 	}

@@ -180,7 +180,7 @@ func TestFollowEnd(t *testing.T) {
 	w, r, log := newFollower(t, false)
 	w.engine = false
 	c, cmd := sleeper(t, "", "sleep")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	w.began(ctx, member{Container: c})
 	over := make(chan struct{})

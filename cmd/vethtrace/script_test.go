@@ -180,13 +180,13 @@ func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile(args[1])
 	ts.Check(err)
 	var got []byte
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		got, err = os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && pattern.Match(got) {
 			return
 		}
 	}
-	ts.Fatalf("%s has no %q after 10 s: %q, %v", args[0], args[1], got, err)
+	ts.Fatalf("%s has no %q after 30 s: %q, %v", args[0], args[1], got, err)
 }
 
 // cmdValid checks each line of a file (or stdout), or the whole of it, against

@@ -28,9 +28,9 @@ const worldEnv = "VETHTRACE_LAB_TEST_WORLD"
 // eventually waits for a fact.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s in vain: %s", what)
+			t.Fatalf("waited 30 s in vain: %s", what)
 		}
 	}
 }
