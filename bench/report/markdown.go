@@ -29,7 +29,7 @@ func (r Result) Markdown() string {
 		writeMarkdown(&b, comparisons)
 		b.WriteString("\n" + explainPeers())
 	}
-	b.WriteString(r.bodySection())
+	b.WriteString(r.bodySection() + r.floorSection())
 	return b.String()
 }
 
@@ -111,4 +111,25 @@ func (r Result) bodySection() string {
 			"packet: the difference between journeys of 9 and of 25 stamps, divided by 16; clock reads the same way. Every run takes the hit\n"+
 			"path: the histograms of each hop counted %d of %d runs. Medians of %d rounds of %d runs. Dispatch of a program is not in it.\n",
 			r.Body.Counted, r.Body.Expected, r.Body.Rounds, r.Body.Runs)
+}
+
+// floorSection is what of each goal the stamps themselves take.
+func (r Result) floorSection() string {
+	var b strings.Builder
+	for _, row := range r.Rows {
+		stamps := row.Stamps[0] + row.Stamps[1]
+		if row.Kind != KindTraced || row.Goal == 0 || row.InAll || stamps == 0 || row.Runs == 0 {
+			continue
+		}
+		left := (row.Goal-1)*row.WithoutNs - stamps*r.Body.StampNs
+		fmt.Fprintf(&b, "| %s | %s | %s | %.0f | x%.3f | x%.3f | x%.3f | %.0f |\n", row.Load, row.Way, row.Arm, stamps,
+			1+stamps*r.Body.ClockNs/row.WithoutNs, 1+stamps*r.Body.StampNs/row.WithoutNs, row.Goal, left/row.Runs)
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\n## What the goals leave\n\nOf a unit's time untraced, the clock reads of its stamps take so much, and their bodies; what the goal leaves is " +
+		"for calling the programs and for\nreading headers at the start. Where it is less than what calling a program costs (tens of ns, with the mitigations that " +
+		"machines have), the goal can't be reached\nwith these stamps: it is one for a quicker clock.\n\n" +
+		"| load | way | arm | stamps | clock reads alone | stamps alone | goal | left per program run, ns |\n|---|---|---|---|---|---|---|---|\n" + b.String()
 }

@@ -334,3 +334,19 @@ func TestTextIsAligned(t *testing.T) {
 		t.Errorf("intervals begin in columns %v", ends)
 	}
 }
+
+// What a goal leaves beside the stamps: a row with a goal is in the table, others are not.
+func TestFloor(t *testing.T) {
+	flood := Row{
+		Load: "UDP flood", Way: "published port", Arm: "hooks", Unit: unitPacket, Kind: KindTraced,
+		WithoutNs: 1000, Goal: 1.5, Stamps: [2]float64{9, 0}, Runs: 10,
+	}
+	const want = "| UDP flood | published port | hooks | 9 | x1.342 | x1.423 | x1.500 | 8 |\n" // 9*38, 9*47, (500 - 423) / 10
+	if got := result(same(), flood).floorSection(); !strings.HasSuffix(got, "|---|\n"+want) {
+		t.Errorf("got %s", got)
+	}
+	flood.Goal = 0
+	if got := result(same(), flood).floorSection(); got != "" {
+		t.Errorf("without a goal: %s", got)
+	}
+}
