@@ -85,7 +85,7 @@ func (c *child) forward(sig os.Signal) bool {
 	if c == nil {
 		return false
 	}
-	if c.shared && sig == os.Interrupt {
+	if c.shared && (sig == os.Interrupt || sig == syscall.SIGQUIT) {
 		return true
 	}
 	_ = c.cmd.Process.Signal(sig) // it may have ended just now

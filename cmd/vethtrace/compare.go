@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,6 +80,9 @@ func (o *compareOptions) run(cmd *cobra.Command, s streams, names, command []str
 		if isFile(name) {
 			files++
 		}
+	}
+	if slices.Contains(names, "") {
+		return usagef("compare: a name is empty: want two targets, or two documents")
 	}
 	live := len(o.targets.pidTexts) + len(o.targets.netns)
 	if len(names)+live != 2 {

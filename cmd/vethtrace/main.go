@@ -29,7 +29,9 @@ func main() {
 
 // run is the whole command. What it returns is the exit status; see exit.go.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot(streams{in: stdin, out: stdout, err: stderr})
+	quits, stop := catchQuits()
+	defer stop()
+	root := newRoot(streams{in: stdin, out: stdout, err: stderr, quits: quits})
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
 	"time"
 )
@@ -81,9 +80,9 @@ func (o *outlet) piece(p []byte) (int, error) {
 
 // hear takes signals away from the loop, which a reader may block: it passes
 // them on to the command, and when there is none, or it has ended, closes the
-// channel that it returns: the run is to end. A second signal then ends the
-// process at once.
-func hear(ctx context.Context, signals chan os.Signal, c *child, out *outlet) <-chan struct{} {
+// channel that it returns: the run is to end. Behind deaf a second signal ends
+// the process at once.
+func hear(ctx context.Context, signals <-chan os.Signal, deaf func(), c *child, out *outlet) <-chan struct{} {
 	told := make(chan struct{})
 	go func() {
 		ended, asked := c.done(), false
@@ -101,7 +100,7 @@ func hear(ctx context.Context, signals chan os.Signal, c *child, out *outlet) <-
 					continue
 				}
 			}
-			signal.Stop(signals)
+			deaf()
 			out.expire()
 			close(told)
 			return

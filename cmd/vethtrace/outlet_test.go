@@ -95,7 +95,7 @@ func expired(o *outlet) bool {
 func TestHear(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	o := newOutlet(io.Discard)
-	told := hear(t.Context(), signals, nil, o)
+	told := hear(t.Context(), signals, func() { signal.Stop(signals) }, nil, o)
 	signals <- syscall.SIGTERM
 	<-told
 	if !expired(o) {
@@ -123,7 +123,7 @@ func TestHear(t *testing.T) {
 	signals = make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGUSR1)
 	defer signal.Stop(signals)
-	told = hear(t.Context(), signals, c, o)
+	told = hear(t.Context(), signals, func() { signal.Stop(signals) }, c, o)
 	signals <- syscall.SIGTERM
 	<-told
 	if !expired(o) {

@@ -5,9 +5,12 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vethtrace/vethtrace/tracer/container"
 )
@@ -58,6 +61,7 @@ func newRoot(s streams) *cobra.Command {
 		},
 	}
 	cmd.SetVersionTemplate("vethtrace {{.Version}}\n")
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return noEmptyFlag(cmd) }
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return usagef("%v: see vethtrace --help", err)
 	})
@@ -65,7 +69,55 @@ func newRoot(s streams) *cobra.Command {
 	targets.register(cmd)
 	view.register(cmd, 0)
 	cmd.AddCommand(newBench(s), newCompare(s), newReport(s), newDemo(s), newExport(s), newTopology(s), newVersion(s))
+	strictWords(cmd)
 	return cmd
+}
+
+// noEmptyFlag refuses a flag that was given without a value, as --container "$NAME"
+// is where NAME is not set: it is not the same as no flag.
+func noEmptyFlag(cmd *cobra.Command) error {
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		empty := f.Value.String() == ""
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values := list.GetSlice()
+			empty = len(values) == 0 || slices.Contains(values, "")
+		}
+		if empty && err == nil {
+			err = usagef("--%s is empty: give it a value, or leave it out", f.Name)
+		}
+	})
+	return err
+}
+
+// strictWords makes usage errors of what cobra's own commands let pass: a shell
+// without completion, help on a command that does not exist.
+func strictWords(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return usagef("no command %q: see vethtrace --help", strings.Join(args, " "))
+				}
+				return nil
+			}
+		case "completion":
+			var shells []string
+			for _, shell := range cmd.Commands() {
+				shell.Args, shells = noArgs, append(shells, shell.Name())
+			}
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return cmd.Help()
+				}
+				return usagef("completion %s: want one of %s", args[0], strings.Join(shells, ", "))
+			}
+			cmd.Args = cobra.ArbitraryArgs
+		}
+	}
 }
 
 // split parts the arguments at --.

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/vethtrace/vethtrace/tracer"
@@ -84,9 +81,8 @@ func (s *session) progress(begin time.Time) func(done, total int) {
 func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.TargetSpec, who attendant) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	signals, deaf := s.quits.listen()
+	defer deaf()
 
 	begin := time.Now()
 	cfg.Spare = spareFiles + len(specs)
@@ -104,11 +100,11 @@ func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.T
 	if err != nil {
 		return errors.Join(err, show.end())
 	}
-	told := hear(ctx, signals, child, s.outlet)
+	told := hear(ctx, signals, deaf, child, s.outlet)
 	w := watch{session: s, tracer: t, sink: show, told: told, child: child, over: over}
 	err = w.loop(ctx)
 	if child != nil {
-		signal.Stop(signals) // from now on one ends this process, whatever the command makes of its end
+		deaf() // from now on one ends this process, whatever the command makes of its end
 	}
 	err = errors.Join(err, show.end())
 	if err == nil {

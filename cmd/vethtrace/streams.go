@@ -18,6 +18,8 @@ type streams struct {
 	in  io.Reader
 	out io.Writer
 	err io.Writer
+
+	quits *quits // nil in tests
 }
 
 // terminal returns the file behind a stream when it is a terminal.
