@@ -23,6 +23,8 @@ type collection struct {
 	null    [bpf.KernelVtTypeVT_TYPE_MAX]*series
 	waiting map[int]*[3]*series // by number of the target
 	records []journey.Record
+	// recorded are the journeys of all records there ever were; records has the last of them.
+	recorded uint64
 }
 
 // pathState is a path of the kernel's table and its histograms: the whole, then each hop.

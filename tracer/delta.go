@@ -132,6 +132,7 @@ func (o Observer) since(prev Observer, now, before time.Duration) Observer {
 		d.Budget = &budget
 	}
 	d.RecursionMisses = grown(o.RecursionMisses, prev.RecursionMisses)
+	d.Recorded = grown(o.Recorded, prev.Recorded)
 	d.RingLost = grown(o.RingLost, prev.RingLost)
 	d.Unpathed = grown(o.Unpathed, prev.Unpathed)
 	if now > before {

@@ -14,7 +14,7 @@ func before() Snapshot {
 		Start:    time.Unix(100, 0),
 		Duration: time.Second,
 		Journeys: []Journey{{ID: 1}},
-		Observer: Observer{Stamps: 100, CPUShare: 0.1, RecursionMisses: 2, RingLost: 1, Unpathed: 3},
+		Observer: Observer{Stamps: 100, CPUShare: 0.1, RecursionMisses: 2, Recorded: 5, RingLost: 1, Unpathed: 3},
 		Targets: []Target{{
 			Name: "nginx", ID: "abc", Netns: 42,
 			Paths: []Path{{
@@ -36,7 +36,7 @@ func after() Snapshot {
 	l.Rounds = []Round{{Start: 0, Count: 10}, {Start: 1100 * time.Millisecond, Count: 10, SumNs: 20000, P50Ns: 2000}}
 	s.Duration = 2 * time.Second
 	s.Journeys = []Journey{{ID: 1}, {ID: 2}}
-	s.Observer = Observer{Stamps: 300, CPUShare: 0.2, RecursionMisses: 2, RingLost: 4, Unpathed: 5}
+	s.Observer = Observer{Stamps: 300, CPUShare: 0.2, RecursionMisses: 2, Recorded: 9, RingLost: 4, Unpathed: 5}
 	t := &s.Targets[0]
 	t.Paths = []Path{
 		{ID: "p2", Packets: 4, Latency: latencyOf(Null{}, 4, 50)},
@@ -61,7 +61,7 @@ func TestSinceSubtractsEveryCounter(t *testing.T) {
 	if len(d.Journeys) != 1 || d.Journeys[0].ID != 2 {
 		t.Errorf("journeys %v", d.Journeys)
 	}
-	want := Observer{Stamps: 200, CPUShare: 0.3, RingLost: 3, Unpathed: 2}
+	want := Observer{Stamps: 200, CPUShare: 0.3, Recorded: 4, RingLost: 3, Unpathed: 2}
 	if got := d.Observer; got.CPUShare < 0.2999 || got.CPUShare > 0.3001 {
 		t.Errorf("cpu share %g, want 0.3", got.CPUShare)
 	} else if got.CPUShare = 0.3; !reflect.DeepEqual(got, want) {

@@ -136,6 +136,9 @@ func TestProxy(t *testing.T) {
 						t.Errorf("answered by docker-proxy: %s", describePath(p))
 					}
 					legs[touchesDevice(p)] += p.Packets
+					if want := map[bool]int{false: 1, true: 2}[touchesDevice(p)]; p.Leg() != want {
+						t.Errorf("leg %d, want %d: %s", p.Leg(), want, describePath(p))
+					}
 				}
 			}
 			if legs[false] < requests || legs[true] < requests || x.flow == "new" && (legs[false] != requests || legs[true] != requests) {

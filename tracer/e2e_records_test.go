@@ -109,6 +109,32 @@ func TestSampledJourneys(t *testing.T) {
 	})
 }
 
+// The last records are kept; how many there were is counted, also of an interval.
+func TestMoreJourneysThanAreKept(t *testing.T) {
+	bothWires(t, func(t *testing.T, wire lab.WireKind) {
+		const first, second, kept = 700, 100, 1024
+		s := recordsStage(t, wire, tracer.Config{Sample: 1})
+		s.udp(s.world.Client, s.world.Host.IP4, 7007, first)
+		s.await("journeys", func() bool { return s.snapshot().Observer.Recorded >= 2*first })
+		before := s.snapshot()
+		s.udp(s.world.Client, s.world.Host.IP4, 7007, second)
+		snapshot := s.stop()
+		checkJourneys(t, snapshot)
+		var ended uint64
+		for _, a := range targetOf(t, snapshot, "nginx").Accounting {
+			ended += a.Completed + a.Dropped
+		}
+		o := snapshot.Observer
+		if len(snapshot.Journeys) != kept || o.Recorded+o.RingLost != ended {
+			t.Errorf("%d journeys of %d kept and %d lost, %d ended", len(snapshot.Journeys), o.Recorded, o.RingLost, ended)
+		}
+		rest := snapshot.Since(before)
+		if n := uint64(len(rest.Journeys)); n != rest.Observer.Recorded || n != o.Recorded-before.Observer.Recorded {
+			t.Errorf("%d journeys of %d since then", n, rest.Observer.Recorded)
+		}
+	})
+}
+
 // A packet that was dropped is recorded with its reason and where it was.
 func TestDroppedJourneys(t *testing.T) {
 	bothWires(t, func(t *testing.T, wire lab.WireKind) {

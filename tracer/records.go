@@ -32,11 +32,22 @@ func (t *Tracer) readRecords() {
 			continue
 		}
 		t.mu.Lock()
-		t.seen.records = append(t.seen.records, record)
-		if len(t.seen.records) > mostRecords {
-			t.seen.records = t.seen.records[len(t.seen.records)-mostRecords:]
-		}
+		t.seen.record(record)
 		t.mu.Unlock()
+	}
+}
+
+// record keeps one, and lets go of the oldest. It counts once for each target,
+// as it is shown.
+func (c *collection) record(record journey.Record) {
+	for _, number := range record.Targets {
+		if number >= 0 {
+			c.recorded++
+		}
+	}
+	c.records = append(c.records, record)
+	if over := len(c.records) - mostRecords; over > 0 {
+		c.records = c.records[over:]
 	}
 }
 

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/environment"
@@ -52,7 +53,7 @@ type Snapshot struct {
 	Duration time.Duration // since Start
 	Final    bool          // everything is detached: accounting is exact, not read while packets move
 	Targets  []Target
-	Journeys []Journey // slow and sampled ones, in order of their end, since Open
+	Journeys []Journey // slow and sampled ones, in order of their end: the last 1,024 since Open
 	Observer Observer
 	Hooks    []Attachment // what is attached now
 	Notes    []string     // what a reader must know: a bound NFQUEUE, a hook that could not be attached
@@ -110,6 +111,19 @@ type Path struct {
 	Bytes     uint64 // of IP and above
 	Latency   Latency
 	Hops      []Hop
+}
+
+// Leg is which of docker-proxy's two connections the path is of: 1 from the
+// client to the proxy, within the host, 2 from the proxy to the target; 0 for a
+// path without a proxy.
+func (p Path) Leg() int {
+	if p.Peer != "proxy" {
+		return 0
+	}
+	if slices.ContainsFunc(p.Hops, func(h Hop) bool { return h.Side == SideTarget }) {
+		return 2
+	}
+	return 1
 }
 
 // Hop is the stretch between two consecutive stamps of a path.
@@ -249,6 +263,7 @@ type Observer struct {
 	Budget          *Budget            // nil without one
 	SelfCheck       *SelfCheck         // nil unless it was asked for
 	RecursionMisses uint64
+	Recorded        uint64 // slow and sampled journeys; Snapshot.Journeys has the last of them
 	RingLost        uint64 // journeys that could not be recorded
 	Unpathed        uint64 // completed journeys whose path had no room in the table: counted, not in a histogram
 }

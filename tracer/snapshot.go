@@ -342,7 +342,7 @@ func (t *Tracer) observer(s Snapshot, null nullLines) Observer {
 			cost += float64(count) * null.of(hook).MeanNs
 		}
 	}
-	o.Observed = s.Duration
+	o.Observed, o.Recorded = s.Duration, t.seen.recorded
 	if t.cycle != nil {
 		cost = t.cycle.describe(&o)
 	}

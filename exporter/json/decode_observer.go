@@ -12,6 +12,9 @@ func decodeObserver(d observer, whole float64) (o tracer.Observer, err error) {
 		StampNs: d.StampNs, Stamps: d.Stamps, CPUShare: d.CPUShare, RecursionMisses: d.RecursionMisses,
 		RingLost: d.RingLost, Unpathed: d.Unpathed,
 	}
+	if d.Recorded != nil { // else of a version that did not count them
+		o.Recorded = *d.Recorded
+	}
 	if d.ObservedS == nil { // of a version that had no budgets
 		d.ObservedS = &whole
 	}

@@ -71,6 +71,7 @@ type path struct {
 	Protocol  string  `json:"protocol"`
 	Direction string  `json:"direction"`
 	Peer      string  `json:"peer"`
+	Leg       int     `json:"leg"` // follows from the others: written, and not read
 	Flow      string  `json:"flow"`
 	Packets   uint64  `json:"packets"`
 	Segments  uint64  `json:"segments"`
@@ -191,11 +192,13 @@ type observer struct {
 	Stamps          uint64             `json:"stamps"`
 	CPUShare        float64            `json:"cpu_share"`
 	RecursionMisses uint64             `json:"recursion_misses"`
-	RingLost        uint64             `json:"ring_lost"`
-	Unpathed        uint64             `json:"unpathed"`
-	ObservedS       *float64           `json:"observed_s"`
-	Budget          *budget            `json:"budget"`
-	SelfCheck       *selfCheck         `json:"self_check"`
+	// Recorded is missing in older documents.
+	Recorded  *uint64    `json:"recorded"`
+	RingLost  uint64     `json:"ring_lost"`
+	Unpathed  uint64     `json:"unpathed"`
+	ObservedS *float64   `json:"observed_s"`
+	Budget    *budget    `json:"budget"`
+	SelfCheck *selfCheck `json:"self_check"`
 }
 
 type budget struct {

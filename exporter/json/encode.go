@@ -141,7 +141,7 @@ func encodePort(p tracer.Port) port {
 func encodePath(p tracer.Path) path {
 	return path{
 		ID: p.ID, Family: p.Family, Protocol: p.Protocol, Direction: p.Direction.String(),
-		Peer: p.Peer, Flow: p.Flow, Packets: p.Packets, Segments: p.Segments, Bytes: p.Bytes,
+		Peer: p.Peer, Leg: p.Leg(), Flow: p.Flow, Packets: p.Packets, Segments: p.Segments, Bytes: p.Bytes,
 		Latency: encodeLatency(p.Latency),
 		Hops: all(p.Hops, func(h tracer.Hop) hop {
 			return hop{
@@ -188,7 +188,7 @@ func encodeJourney(j tracer.Journey) journey {
 func encodeObserver(o tracer.Observer) observer {
 	d := observer{
 		StampNs: o.StampNs, Stamps: o.Stamps, CPUShare: o.CPUShare, RecursionMisses: o.RecursionMisses,
-		RingLost: o.RingLost, Unpathed: o.Unpathed, ObservedS: new(o.Observed.Seconds()),
+		Recorded: &o.Recorded, RingLost: o.RingLost, Unpathed: o.Unpathed, ObservedS: new(o.Observed.Seconds()),
 	}
 	if d.StampNs == nil {
 		d.StampNs = map[string]float64{}

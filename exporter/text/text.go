@@ -39,6 +39,7 @@ func Write(w io.Writer, s tracer.Snapshot, o Options) error {
 		lines = append(append(lines, "", page.Rule(po)), page.Target(t, s.Duration, po)...)
 		lines = append(lines, page.Words(t, po)...)
 	}
+	lines = append(lines, page.Recorded(s)...)
 	for _, j := range s.Journeys {
 		lines = append(append(lines, ""), page.Journey(j, po)...)
 	}

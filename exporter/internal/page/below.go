@@ -50,8 +50,8 @@ func (o Options) proxied(t tracer.Target) []string {
 		return nil
 	}
 	parts := []string{fmt.Sprintf("answered by docker-proxy, not DNAT (pid %d)", t.Proxied.PID)}
-	first := o.spread(merged(t.Paths, func(p tracer.Path) bool { return isLeg(p) && !entersTarget(p) }))
-	second := o.spread(merged(t.Paths, func(p tracer.Path) bool { return isLeg(p) && entersTarget(p) }))
+	first := o.spread(merged(t.Paths, func(p tracer.Path) bool { return p.Direction == tracer.Ingress && p.Leg() == 1 }))
+	second := o.spread(merged(t.Paths, func(p tracer.Path) bool { return p.Direction == tracer.Ingress && p.Leg() == 2 }))
 	for _, leg := range []struct{ name, text string }{
 		{"client to proxy ", first},
 		{"in the proxy ", o.spread(t.Proxied.Proxy)},
@@ -64,26 +64,18 @@ func (o Options) proxied(t tracer.Target) []string {
 	return paint(o.styles().warn, o.flow(indent, indent+indent, "; ", parts))
 }
 
-func isLeg(p tracer.Path) bool {
-	return p.Peer == "proxy" && p.Direction == tracer.Ingress
-}
-
 // leg says between whom a path of docker-proxy's two connections goes.
 func leg(p tracer.Path) string {
-	switch {
-	case p.Direction == tracer.Ingress && entersTarget(p):
+	switch second := p.Leg() == 2; {
+	case p.Direction == tracer.Ingress && second:
 		return "docker-proxy to container"
 	case p.Direction == tracer.Ingress:
 		return "client to docker-proxy"
-	case entersTarget(p):
+	case second:
 		return "container to docker-proxy"
 	default:
 		return "docker-proxy to client"
 	}
-}
-
-func entersTarget(p tracer.Path) bool {
-	return slices.ContainsFunc(p.Hops, func(h tracer.Hop) bool { return h.Side == tracer.SideTarget })
 }
 
 // drops is a line per hop and reason, most first.

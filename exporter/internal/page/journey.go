@@ -1,6 +1,7 @@
 package page
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/vethtrace/vethtrace/tracer"
@@ -77,4 +78,14 @@ func (o Options) stamps(j tracer.Journey) []row {
 		rows[at].style = st.hot
 	}
 	return rows
+}
+
+// Recorded tells, where not all journeys that were recorded are there, how many
+// are. Without Observer.Recorded, as in an older document, nobody knows.
+func Recorded(s tracer.Snapshot) []string {
+	kept, all := uint64(len(s.Journeys)), s.Observer.Recorded
+	if kept >= all {
+		return nil
+	}
+	return []string{"", fmt.Sprintf("the last %s of %s slow and sampled journeys:", Count(kept), Count(all))}
 }

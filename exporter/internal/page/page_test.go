@@ -342,10 +342,10 @@ func TestLeg(t *testing.T) {
 	t.Parallel()
 	through := []tracer.Hop{{Side: tracer.SideHost}, {Side: tracer.SideTarget}}
 	for want, p := range map[string]tracer.Path{
-		"client to docker-proxy":    {Direction: tracer.Ingress, Hops: through[:1]},
-		"docker-proxy to container": {Direction: tracer.Ingress, Hops: through},
-		"container to docker-proxy": {Direction: tracer.Egress, Hops: through},
-		"docker-proxy to client":    {Direction: tracer.Egress, Hops: through[:1]},
+		"client to docker-proxy":    {Peer: "proxy", Direction: tracer.Ingress, Hops: through[:1]},
+		"docker-proxy to container": {Peer: "proxy", Direction: tracer.Ingress, Hops: through},
+		"container to docker-proxy": {Peer: "proxy", Direction: tracer.Egress, Hops: through},
+		"docker-proxy to client":    {Peer: "proxy", Direction: tracer.Egress, Hops: through[:1]},
 	} {
 		if got := leg(p); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -97,7 +97,7 @@ func (o Options) typical(t tracer.Target, d tracer.Direction) (text, word string
 	peers := []func(tracer.Path) bool{
 		func(p tracer.Path) bool { return p.Peer == "uplink" },
 		func(p tracer.Path) bool { return p.Peer != "proxy" },
-		func(p tracer.Path) bool { return p.Peer == "proxy" && entersTarget(p) },
+		func(p tracer.Path) bool { return p.Leg() == 2 },
 	}
 	for _, isNew := range []bool{false, true} {
 		for _, peer := range peers {

@@ -170,7 +170,7 @@ func Snapshot() tracer.Snapshot {
 		Journeys: journeys(),
 		Observer: tracer.Observer{
 			StampNs: map[string]float64{"tcx": 70, "netfilter": 95, "tracepoint": 88},
-			Stamps:  189204, CPUShare: 0.0087, RingLost: 0, Observed: 1100 * time.Millisecond,
+			Stamps:  189204, CPUShare: 0.0087, Recorded: 2310, RingLost: 0, Observed: 1100 * time.Millisecond,
 			Budget: &tracer.Budget{MaxShare: 0.01, State: tracer.BudgetEnded, Windows: 4},
 			SelfCheck: &tracer.SelfCheck{
 				Pairs: 11, WindowS: 5, CPU: tracer.Ratio{Value: 1.009, Low: 1.004, High: 1.013},
