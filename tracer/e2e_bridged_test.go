@@ -60,8 +60,13 @@ func TestBridgeWithAWire(t *testing.T) {
 			t.Errorf("%v: peer %s", p.Direction, p.Peer)
 		}
 		seen[p.Direction] += p.Packets
-		for _, h := range p.Hops {
-			t.Logf("%v %s: %s to %s, %d", p.Direction, h.Name, h.From, h.To, h.Latency.Hist.Count())
+		// nothing is routed
+		want := "netfilter/prerouting bridge netfilter/forward netfilter/postrouting veth softirq netfilter/input"
+		if p.Direction == tracer.Egress {
+			want = "netfilter/output veth softirq netfilter/prerouting bridge netfilter/forward netfilter/postrouting qdisc"
+		}
+		if got := hopNames(p); got != want {
+			t.Errorf("%v:\n got %s\nwant %s", p.Direction, got, want)
 		}
 	}
 	if seen[tracer.Ingress] != 50 || seen[tracer.Egress] != 50 {

@@ -54,7 +54,7 @@ func throughHost() []Definition {
 func toTarget() []Definition {
 	return []Definition{
 		{
-			"bridge", "bridge/egress, port/ingress, prerouting/last", "port/egress, bridge/ingress, prerouting/first",
+			"bridge", "bridge/egress, port/ingress, prerouting/last; uplink/ingress where the uplink is a port of the bridge", "port/egress, bridge/ingress, prerouting/first, forward/first",
 			"the bridge: forwarding database, port checks, flooding; without the netfilter hooks that it calls where those are stamped", "through the bridge",
 		},
 		{

@@ -1,5 +1,7 @@
 package journey
 
+import "slices"
+
 // Chains names what lies between the borders of one netfilter hook: the chains
 // that run after border i and before the next one that is stamped.
 type Chains interface {
@@ -30,7 +32,7 @@ func Hops(hooks []Hook, c Context) []Hop {
 		return nil
 	}
 	hops := make([]Hop, 0, len(hooks)-1)
-	inside := entersBridge(hooks[0]) && !c.Routed
+	inside := (entersBridge(hooks[0]) || bridged(hooks)) && !c.Routed
 	for i := 1; i < len(hooks); i++ {
 		from, to := hooks[i-1], hooks[i]
 		hops = append(hops, Hop{
@@ -60,6 +62,14 @@ func Next(hooks []Hook, c Context) Hop {
 // of its veth, which is a port of a bridge.
 func entersBridge(hook Hook) bool {
 	return hook == PortIngress || hook == NetifRx || hook == GROReceive
+}
+
+// bridged tells whether a packet that came by an uplink was bridged, as the uplink
+// is a port of the container's bridge: what is routed leaves by the bridge's own
+// device before it leaves by a port.
+func bridged(hooks []Hook) bool {
+	port := slices.Index(hooks, PortEgress)
+	return hooks[0] == UplinkIngress && port > 0 && !slices.Contains(hooks[:port], BridgeEgress)
 }
 
 func stillInside(inside bool, hook Hook) bool {

@@ -80,6 +80,17 @@ func sequences() map[string]struct {
 			[]Hook{target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress, PortEgress, NetifRx, DeviceIngress, target(LocalIn, last)},
 			"netfilter/output veth softirq bridge veth softirq netfilter/input",
 		},
+		"in from an uplink that is a port, bridge netfilter": {
+			[]Hook{
+				UplinkIngress, host(PreRouting, last), host(Forward, 0), host(Forward, last), PortEgress, NetifRx, DeviceIngress,
+				target(LocalIn, last),
+			},
+			"netfilter/prerouting bridge netfilter/forward netfilter/postrouting veth softirq netfilter/input",
+		},
+		"in from an uplink that is a port": {
+			[]Hook{UplinkIngress, PortEgress, NetifRx, DeviceIngress, target(LocalIn, last)},
+			"bridge veth softirq netfilter/input",
+		},
 		"host mode in":  {[]Hook{UplinkIngress, host(PreRouting, last), host(LocalIn, last)}, "netfilter/prerouting netfilter/input"},
 		"host mode out": {[]Hook{host(LocalOut, 0), host(LocalOut, last), UplinkEgress}, "netfilter/output netfilter/postrouting"},
 		"by lo": {
