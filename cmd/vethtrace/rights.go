@@ -8,36 +8,19 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vethtrace/vethtrace/internal/rights"
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
 )
 
-// capability is one that tracing needs. CAP_SYS_ADMIN alone stands for the two
-// that were split off from it.
-type capability struct {
-	bit  int
-	name string
-	why  string
-}
-
-func neededCapabilities() []capability {
-	return []capability{
-		{unix.CAP_BPF, "CAP_BPF", "load programs"},
-		{unix.CAP_PERFMON, "CAP_PERFMON", "attach to tracepoints"},
-		{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "attach to devices and netfilter"},
-		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN", "enter network namespaces"},
-	}
-}
-
 // checkRights tells what is missing before anything is tried: the kernel's own
 // answers name calls, not capabilities.
 func checkRights() error {
-	have, err := effectiveCapabilities()
+	have, err := rights.Effective()
 	if err != nil {
 		return err
 	}
@@ -45,14 +28,7 @@ func checkRights() error {
 }
 
 func missingRights(have uint64) error {
-	admin := have&(1<<unix.CAP_SYS_ADMIN) != 0
-	var missing []string
-	for _, c := range neededCapabilities() {
-		implied := admin && (c.bit == unix.CAP_BPF || c.bit == unix.CAP_PERFMON)
-		if have&(1<<c.bit) == 0 && !implied {
-			missing = append(missing, fmt.Sprintf("%s (to %s)", c.name, c.why))
-		}
-	}
+	missing := rights.Missing(have, rights.Needed())
 	if len(missing) == 0 {
 		return nil
 	}
@@ -61,15 +37,6 @@ func missingRights(have uint64) error {
 		Needs:   "root, or " + strings.Join(missing, ", "),
 		Err:     unix.EPERM,
 	}
-}
-
-func effectiveCapabilities() (uint64, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData // low and high half
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return 0, fmt.Errorf("read own capabilities: %w", err)
-	}
-	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
 
 // explainRights adds what to do to a refusal by the kernel.
@@ -81,21 +48,10 @@ func explainRights(err error) error {
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	if inUserNamespace() {
+	if rights.InUserNamespace("/proc") {
 		return fmt.Errorf("capabilities of a user namespace do not reach the kernel's BPF, run vethtrace as the machine's root: %w", err)
 	}
 	return fmt.Errorf("not permitted, run as root or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_SYS_PTRACE: %w", err)
-}
-
-// inUserNamespace tells whether this process is in another user namespace than
-// the machine's first one, which maps every user to itself.
-func inUserNamespace() bool {
-	b, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return false
-	}
-	fields := strings.Fields(string(b))
-	return len(fields) != 3 || fields[0] != "0" || fields[1] != "0" || fields[2] != "4294967295"
 }
 
 // explainEngine tells a socket that may not be opened from an engine that does

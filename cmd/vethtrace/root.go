@@ -68,7 +68,7 @@ func newRoot(s streams) *cobra.Command {
 	cmd.CompletionOptions.HiddenDefaultCmd = false
 	targets.register(cmd)
 	view.register(cmd, 0)
-	cmd.AddCommand(newBench(s), newCompare(s), newReport(s), newDemo(s), newExport(s), newTopology(s), newVersion(s))
+	cmd.AddCommand(newBench(s), newCompare(s), newReport(s), newDemo(s), newExport(s), newTopology(s), newDoctor(s), newVersion(s))
 	strictWords(cmd)
 	return cmd
 }

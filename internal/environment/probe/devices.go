@@ -28,42 +28,50 @@ func features() map[string]string {
 // devices reads the devices of a namespace.
 func (r *reader) devices(ns *netns.NS) error {
 	return in(ns, func() error {
-		nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open netlink: %w", err)
-		}
-		defer nl.Close()
-		links, err := nl.LinkList()
-		if err != nil {
-			return fmt.Errorf("list devices: %w", err)
-		}
-		tool, err := ethtool.NewEthtool()
-		if err != nil {
-			return fmt.Errorf("open a socket for ethtool: %w", err)
-		}
-		defer tool.Close()
-		qdiscs, err := nl.QdiscList(nil)
-		if err != nil {
-			return fmt.Errorf("list queueing disciplines: %w", err)
-		}
-		root := map[int]string{}
-		for _, q := range qdiscs {
-			if a := q.Attrs(); a.Parent == netlink.HANDLE_ROOT {
-				root[a.LinkIndex] = q.Type()
-			}
-		}
-		for _, link := range links {
-			d, err := device(tool, link, root[link.Attrs().Index])
-			if errors.Is(err, unix.ENODEV) {
-				continue // gone since it was listed
-			}
-			if err != nil {
-				return fmt.Errorf("read %s: %w", link.Attrs().Name, err)
-			}
-			r.Devices = append(r.Devices, d)
-		}
-		return nil
+		devices, err := ReadDevices()
+		r.Devices = append(r.Devices, devices...)
+		return err
 	})
+}
+
+// ReadDevices describes the devices of the thread's namespace.
+func ReadDevices() ([]environment.Device, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	defer nl.Close()
+	links, err := nl.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	tool, err := ethtool.NewEthtool()
+	if err != nil {
+		return nil, fmt.Errorf("open a socket for ethtool: %w", err)
+	}
+	defer tool.Close()
+	qdiscs, err := nl.QdiscList(nil)
+	if err != nil {
+		return nil, fmt.Errorf("list queueing disciplines: %w", err)
+	}
+	root := map[int]string{}
+	for _, q := range qdiscs {
+		if a := q.Attrs(); a.Parent == netlink.HANDLE_ROOT {
+			root[a.LinkIndex] = q.Type()
+		}
+	}
+	devices := make([]environment.Device, 0, len(links))
+	for _, link := range links {
+		d, err := device(tool, link, root[link.Attrs().Index])
+		if errors.Is(err, unix.ENODEV) {
+			continue // gone since it was listed
+		}
+		if err != nil {
+			return devices, fmt.Errorf("read %s: %w", link.Attrs().Name, err)
+		}
+		devices = append(devices, d)
+	}
+	return devices, nil
 }
 
 func device(tool *ethtool.Ethtool, link netlink.Link, qdisc string) (environment.Device, error) {

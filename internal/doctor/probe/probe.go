@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package probe finds out what package doctor judges: it reads /proc, /sys,
+// netlink and the engine, and tries every hook, and a run, in a throw-away world
+// of its own namespaces. In the machine's own ones it only reads.
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vethtrace/vethtrace/internal/doctor"
+	"github.com/vethtrace/vethtrace/internal/environment"
+	"github.com/vethtrace/vethtrace/internal/environment/probe"
+	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/internal/rights"
+	"github.com/vethtrace/vethtrace/tracer/container"
+)
+
+// Config says what to look at.
+type Config struct {
+	Version string
+	Host    *netns.NS // where the bridge and the uplinks are
+	// Targets are containers whose devices are to be looked at; none: what all
+	// targets have in common.
+	Targets []container.Container
+	// Engine is asked about itself; nil where its address makes no sense.
+	Engine *container.Docker
+	Asked  bool // the engine was named, or a container was
+	// Explain says what to do about an engine that does not answer.
+	Explain func(error) (todo string, denied bool)
+	// Root is where proc and sys are; "" is /.
+	Root string
+}
+
+// Read finds out everything. What cannot be found out is told in the facts.
+func Read(ctx context.Context, cfg Config) (doctor.Facts, error) {
+	if cfg.Root == "" {
+		cfg.Root = "/"
+	}
+	at := files{cfg.Root}
+	have, err := rights.Effective()
+	if err != nil {
+		return doctor.Facts{}, err
+	}
+	f := doctor.Facts{
+		Version: cfg.Version, Time: time.Now(),
+		Kernel: at.kernel(kernelFunctions()), Rights: at.rights(have), Cgroup: at.cgroup(),
+	}
+	surroundings := probe.Config{Host: cfg.Host, Tool: cfg.Version}
+	if f.Engine = engine(ctx, cfg); f.Engine.Err == nil && cfg.Engine != nil {
+		surroundings.Engine = func() (*environment.Docker, error) { return probe.ReadEngine(ctx, cfg.Engine.API()) }
+	}
+	// Without the right to enter it, it is read from within: cfg.Host is where this process is.
+	if len(f.Rights.Missing) > 0 {
+		surroundings.Host = nil
+	}
+	f.Environment = probe.Read(surroundings)
+	f.Devices, f.DevicesErr = devices(cfg, surroundings.Host != nil)
+	if err := in(surroundings.Host, func() error { f.Conntrack = at.conntrack(); return nil }); err != nil {
+		return doctor.Facts{}, fmt.Errorf("read the table of connections: %w", err)
+	}
+	f.Trial = try(ctx, cfg.Version)
+	return f, ctx.Err()
+}
+
+// in runs fn in a namespace; nil is the one of this process.
+func in(ns *netns.NS, fn func() error) error {
+	if ns == nil {
+		return fn()
+	}
+	return ns.Do(fn)
+}
+
+// engine asks whether somebody answers.
+func engine(ctx context.Context, cfg Config) doctor.Engine {
+	if cfg.Engine == nil {
+		return doctor.Engine{Err: errors.New("no engine was asked")}
+	}
+	e := doctor.Engine{Host: cfg.Engine.Host(), Asked: cfg.Asked}
+	names, err := cfg.Engine.Names(ctx)
+	if e.Count = len(names); err != nil {
+		e.Err = err
+		e.Todo, e.Denied = cfg.Explain(err)
+	}
+	return e
+}
