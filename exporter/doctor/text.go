@@ -18,11 +18,11 @@ import (
 // Options say how to write text. The zero value is plain, and not wrapped.
 type Options struct {
 	Color bool // with terminal escapes; NO_COLOR is for the caller to respect
-	Width int  // columns of the terminal, 0 without limit; below 40 it is 40
+	Width int  // columns of the terminal, 0 without limit; below 64 it is 64
 }
 
 // leastWidth is what a line needs at least to be readable.
-const leastWidth = 40
+const leastWidth = 64
 
 // Terminal escapes.
 const (
@@ -102,7 +102,7 @@ func (p printer) styled(style, s string) string {
 }
 
 func (p printer) title(d doctor.Document) {
-	p.wrapped("", "  ", "vethtrace doctor  "+page.Escape(d.Version)+"  "+d.Time.Format("2006-01-02 15:04 UTC"), bold)
+	p.wrapped("", "  ", "vethtrace doctor  "+page.Escape(d.Version)+"  "+page.Escape(d.Time), bold)
 }
 
 func (p printer) section(d doctor.Document, name string) {

@@ -11,11 +11,7 @@
 // unless they were asked for: it is made to be shown to strangers.
 package doctor
 
-import (
-	"time"
-
-	"github.com/vethtrace/vethtrace/internal/environment"
-)
+import "github.com/vethtrace/vethtrace/internal/environment"
 
 // Schema is the version of the document.
 const Schema = 1
@@ -36,7 +32,7 @@ const (
 type Document struct {
 	Schema      int                     `json:"schema" const:"1" doc:"version of this schema"`
 	Version     string                  `json:"version" doc:"of vethtrace"`
-	Time        time.Time               `json:"time" format:"date-time" doc:"when this was found out"`
+	Time        string                  `json:"time" format:"date-time" doc:"when this was found out, UTC"`
 	Works       bool                    `json:"works" doc:"whether the default detail works: exit status 0, else 3"`
 	Verdict     string                  `json:"verdict" doc:"the same in words"`
 	Checks      []Check                 `json:"checks" doc:"lines of the table, in order"`

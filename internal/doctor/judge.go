@@ -5,6 +5,7 @@ package doctor
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // The sections of the table, in order.
@@ -31,7 +32,7 @@ func Judge(f Facts) Document {
 	env := f.Environment
 	env.Host.Name = "" // the document is shown to strangers
 	d := Document{
-		Schema: Schema, Version: f.Version, Time: f.Time.UTC(), Works: works, Hooks: hooks, Devices: f.Devices,
+		Schema: Schema, Version: f.Version, Time: f.Time.UTC().Format(time.RFC3339), Works: works, Hooks: hooks, Devices: f.Devices,
 		Cost: cost, Modules: f.Kernel.Modules, Environment: env, Checks: j.checks,
 	}
 	if d.Devices == nil {

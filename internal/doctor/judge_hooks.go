@@ -13,6 +13,9 @@ import (
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
+// reportIt is what to do where nothing else is known.
+const reportIt = "report it, with this output: https://github.com/vethtrace/vethtrace/issues"
+
 // hooks says of each row of the table what it gets.
 func (j *judge) hooks() []Hook {
 	j.section = SectionHooks
@@ -102,7 +105,7 @@ func todoOf(err error) string {
 	case errors.As(err, &unsupported):
 		return "needs " + unsupported.Needs
 	case err != nil:
-		return "report it, with this output: https://github.com/vethtrace/vethtrace/issues"
+		return reportIt
 	}
 	return ""
 }
@@ -132,10 +135,10 @@ func (j *judge) run() (works bool) {
 	seen := fmt.Sprintf("%s: %d packets followed in a throw-away world, %d to their end", r.Detail, started, completed)
 	switch {
 	case silent(r.Seen) != "":
-		j.add(name, Fail, "report it, with this output: https://github.com/vethtrace/vethtrace/issues", "%s; no packet of %s was followed to its end", seen, silent(r.Seen))
+		j.add(name, Fail, reportIt, "%s; no packet of %s was followed to its end", seen, silent(r.Seen))
 		return false
 	case balance != 0 || lost > 0:
-		j.add(name, Warn, "report it, with this output: https://github.com/vethtrace/vethtrace/issues", "%s, %d lost from sight, %d unaccounted", seen, lost, balance)
+		j.add(name, Warn, reportIt, "%s, %d lost from sight, %d unaccounted", seen, lost, balance)
 	default:
 		j.ok(name, "%s", seen)
 	}

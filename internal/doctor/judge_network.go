@@ -27,15 +27,20 @@ func (j *judge) network() {
 		j.note("forwarding", "off (net.ipv4.ip_forward): no packet reaches a container by way of this host")
 	}
 	if j.DevicesErr != nil {
-		j.add("devices", Warn, "", "not all were read: %s", oneLine(j.DevicesErr))
+		j.add("devices", Warn, "run it again as root; a target may just have ended", "not all were read: %s", oneLine(j.DevicesErr))
 	}
 	for _, d := range j.Devices {
 		j.device(d)
 	}
 	for _, unread := range j.Environment.Unread {
-		j.add("not read", Warn, "", "%s", unread)
+		if !strings.HasPrefix(unread, unreadEngine) {
+			j.add("not read", Warn, "run it as root; report it where that does not help", "%s", unread)
+		}
 	}
 }
+
+// unreadEngine begins the line of environment.Environment.Unread about the engine.
+const unreadEngine = "engine: "
 
 // bridgeNetfilter says whether bridged packets pass the rules of iptables.
 func (j *judge) bridgeNetfilter() {
@@ -136,7 +141,13 @@ func (j *judge) engine() {
 		j.add("engine", Note, e.Todo, "none answers at %s: containers cannot be named", e.Host)
 		return
 	case d == nil:
-		j.add("engine", Warn, "", "answers at %s, but does not describe itself", e.Host)
+		why := "it does not describe itself"
+		for _, unread := range j.Environment.Unread {
+			if rest, ok := strings.CutPrefix(unread, unreadEngine); ok {
+				why = rest
+			}
+		}
+		j.add("engine", Warn, reportIt, "answers at %s, but: %s", e.Host, why)
 		return
 	}
 	j.ok("engine", "%s at %s, %d running", d.Version, e.Host, e.Count)
