@@ -62,6 +62,7 @@ func TestScript(t *testing.T) {
 
 			"validresult":   cmdValidResult,
 			"validtopology": cmdValidTopology,
+			"validdoctor":   cmdValidDoctor,
 			"sums":          cmdSums,
 			"once":          cmdOnce,
 			"held":          cmdHeld,

@@ -58,12 +58,13 @@ func (o object) MarshalJSON() ([]byte, error) {
 type maker struct {
 	names []string
 	defs  map[string]object
+	types map[string]reflect.Type
 }
 
 // Make returns the schema of v's type, indented. Structs beneath it become
 // definitions named after their types.
 func Make(v any, head Head) ([]byte, error) {
-	m := &maker{defs: map[string]object{}}
+	m := &maker{defs: map[string]object{}, types: map[string]reflect.Type{}}
 	root := object{
 		{"$schema", "https://json-schema.org/draft/2020-12/schema"},
 		{"$id", head.ID},
@@ -98,7 +99,7 @@ type Definition struct {
 // Definitions returns the schema of v's struct type and of all structs beneath
 // it, to be put into a schema that somebody else writes.
 func Definitions(v any) ([]Definition, error) {
-	m := &maker{defs: map[string]object{}}
+	m := &maker{defs: map[string]object{}, types: map[string]reflect.Type{}}
 	if _, err := m.object(reflect.TypeOf(v)); err != nil {
 		return nil, err
 	}
@@ -119,8 +120,11 @@ func (m *maker) object(t reflect.Type) (object, error) {
 	if strings.ToUpper(t.Name()) == t.Name() {
 		name = strings.ToLower(t.Name())
 	}
+	if other, ok := m.types[name]; ok && other != t {
+		return nil, fmt.Errorf("%s and %s have one name in the schema", other, t)
+	}
 	if _, ok := m.defs[name]; !ok {
-		m.names = append(m.names, name)
+		m.names, m.types[name] = append(m.names, name), t
 		m.defs[name] = nil // it may refer to itself
 		fields, err := m.fields(t)
 		if err != nil {

@@ -37,7 +37,7 @@ type Document struct {
 	Verdict     string                  `json:"verdict" doc:"the same in words"`
 	Checks      []Check                 `json:"checks" doc:"lines of the table, in order"`
 	Hooks       []Hook                  `json:"hooks" doc:"every row of the table of hooks, tried in a throw-away world; empty where no such world can be made"`
-	Devices     []Device                `json:"devices" doc:"the devices concerned: uplinks and bridges, or what leads to the targets that were named"`
+	Devices     []MetDevice             `json:"devices" doc:"the devices concerned: uplinks and bridges, or what leads to the targets that were named"`
 	Cost        Cost                    `json:"cost" doc:"what tracing costs here, measured in the throw-away world"`
 	Modules     []Module                `json:"modules" doc:"parts of the kernel that may be modules"`
 	Environment environment.Environment `json:"environment" doc:"the machine; its name is left out"`
@@ -70,8 +70,8 @@ type Attempt struct {
 	Error    string `json:"error" doc:"why it does not work; empty where it does"`
 }
 
-// Device is a network device that packets of targets meet.
-type Device struct {
+// MetDevice is a network device that packets of targets meet.
+type MetDevice struct {
 	Where     string   `json:"where" doc:"host, or the target in whose namespace it is"`
 	Name      string   `json:"name" doc:"of the device"`
 	Role      string   `json:"role" enum:"uplink,bridge,port,device" doc:"uplink; bridge; port: the host's end of a target's device; device: a target's own"`

@@ -19,7 +19,7 @@ type Facts struct {
 	Cgroup      Cgroup
 	Conntrack   Conntrack
 	Engine      Engine
-	Devices     []Device
+	Devices     []MetDevice
 	DevicesErr  error // what kept devices from being read
 	Trial       Trial
 }

@@ -36,7 +36,7 @@ func Judge(f Facts) Document {
 		Cost: cost, Modules: f.Kernel.Modules, Environment: env, Checks: j.checks,
 	}
 	if d.Devices == nil {
-		d.Devices = []Device{}
+		d.Devices = []MetDevice{}
 	}
 	if d.Modules == nil {
 		d.Modules = []Module{}

@@ -91,7 +91,7 @@ func (j *judge) rules() {
 	}
 }
 
-func (j *judge) device(d Device) {
+func (j *judge) device(d MetDevice) {
 	name := d.Name
 	if d.Where != "host" {
 		name = d.Where + "/" + d.Name

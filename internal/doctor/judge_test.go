@@ -39,7 +39,7 @@ func healthy() Facts {
 		Cgroup:    Cgroup{V2: true},
 		Conntrack: Conntrack{There: true, Count: 10, Max: 1000},
 		Engine:    Engine{Host: "unix:///run/docker.sock", Count: 3},
-		Devices:   []Device{{Where: "host", Name: "eth0", Role: "uplink", Driver: "virtio_net", MTU: 1500, Qdisc: "fq_codel", Offloads: []string{"gro", "tso"}}},
+		Devices:   []MetDevice{{Where: "host", Name: "eth0", Role: "uplink", Driver: "virtio_net", MTU: 1500, Qdisc: "fq_codel", Offloads: []string{"gro", "tso"}}},
 	}
 	for _, h := range tracer.Hooks() {
 		f.Trial.Hooks = append(f.Trial.Hooks, tracer.Tryout{
@@ -155,7 +155,7 @@ func TestJudge(t *testing.T) {
 		{"no forwarding", func(f *Facts) { f.Environment.Sysctls["net.ipv4.ip_forward"] = "0" }, "forwarding", Note, "off", "", false},
 		{"XDP at the uplink", func(f *Facts) { f.Devices[0].XDP = "native" }, "eth0", Warn, "uplink, virtio_net, mtu 1500, queue fq_codel, gro tso, XDP native", "not seen", false},
 		{"XDP in a container", func(f *Facts) {
-			f.Devices[0] = Device{Where: "web", Name: "eth0", Role: "device", Kind: "veth", XDP: "generic", Others: 2}
+			f.Devices[0] = MetDevice{Where: "web", Name: "eth0", Role: "device", Kind: "veth", XDP: "generic", Others: 2}
 		}, "web/eth0", Note, "no offloads, 2 tcx programs of others, XDP generic", "", false},
 		{"a device cannot be read", func(f *Facts) { f.DevicesErr = errors.New("web: gone") }, "devices", Warn, "web: gone", "run it again", false},
 		{"something was not read", func(f *Facts) { f.Environment.Unread = []string{"rules: why"} }, "not read", Warn, "rules: why", "as root", false},

@@ -28,7 +28,7 @@ type where struct {
 
 // devices describes the uplinks, and what leads to the targets or, where none is
 // named, all bridges. enter tells whether namespaces may be entered.
-func devices(cfg Config, enter bool) ([]doctor.Device, error) {
+func devices(cfg Config, enter bool) ([]doctor.MetDevice, error) {
 	host := topology.Entry(cfg.Host)
 	if !enter {
 		host = here{}
@@ -37,7 +37,7 @@ func devices(cfg Config, enter bool) ([]doctor.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []doctor.Device
+	var all []doctor.MetDevice
 	var errs []error
 	var concerned []where
 	var traced []int
@@ -78,7 +78,7 @@ func hostNamespace(cfg Config, enter bool) *netns.NS {
 }
 
 // ofTarget describes a target's own devices, and finds the host's that lead to it.
-func ofTarget(host *netns.NS, view topology.Namespace, c container.Container) ([]doctor.Device, []where, error) {
+func ofTarget(host *netns.NS, view topology.Namespace, c container.Container) ([]doctor.MetDevice, []where, error) {
 	if c.Netns == host.Inode() {
 		return nil, nil, nil // host mode: the uplinks are its devices
 	}
@@ -109,7 +109,7 @@ func ofTarget(host *netns.NS, view topology.Namespace, c container.Container) ([
 }
 
 // describe reads what ethtool and the kernel say of devices of a namespace.
-func describe(ns *netns.NS, place string, concerned []where) (all []doctor.Device, err error) {
+func describe(ns *netns.NS, place string, concerned []where) (all []doctor.MetDevice, err error) {
 	err = in(ns, func() error {
 		known, err := probe.ReadDevices()
 		if err != nil {
@@ -121,7 +121,7 @@ func describe(ns *netns.NS, place string, concerned []where) (all []doctor.Devic
 				continue // a bridge of two targets
 			}
 			seen[w.link.Index] = true
-			d := doctor.Device{Where: place, Role: w.role, Name: w.link.Name, Kind: w.link.Kind, MTU: w.link.MTU, Qdisc: w.link.Qdisc, Offloads: []string{}}
+			d := doctor.MetDevice{Where: place, Role: w.role, Name: w.link.Name, Kind: w.link.Kind, MTU: w.link.MTU, Qdisc: w.link.Qdisc, Offloads: []string{}}
 			for _, k := range known {
 				if k.Name == d.Name {
 					d.Driver, d.Offloads = k.Driver, k.Offloads
@@ -135,7 +135,7 @@ func describe(ns *netns.NS, place string, concerned []where) (all []doctor.Devic
 		}
 		return nil
 	})
-	slices.SortStableFunc(all, func(a, b doctor.Device) int { return rank(a.Role) - rank(b.Role) })
+	slices.SortStableFunc(all, func(a, b doctor.MetDevice) int { return rank(a.Role) - rank(b.Role) })
 	return all, err
 }
 

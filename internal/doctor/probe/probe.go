@@ -53,8 +53,8 @@ func Read(ctx context.Context, cfg Config) (doctor.Facts, error) {
 	if f.Engine = engine(ctx, cfg); f.Engine.Err == nil && cfg.Engine != nil {
 		surroundings.Engine = func() (*environment.Docker, error) { return probe.ReadEngine(ctx, cfg.Engine.API()) }
 	}
-	// Without the right to enter it, it is read from within: cfg.Host is where this process is.
-	if len(f.Rights.Missing) > 0 {
+	// Who may not enter a namespace, not even the own one, reads the own one from within.
+	if cfg.Host.Do(func() error { return nil }) != nil {
 		surroundings.Host = nil
 	}
 	f.Environment = probe.Read(surroundings)
