@@ -18,6 +18,8 @@ type Facts struct {
 	Rights      Rights
 	Cgroup      Cgroup
 	Conntrack   Conntrack
+	Unseen      []string // chains of the host's namespace that no stamp can separate: bridge filter/forward
+	UnseenErr   error    // why they could not be read
 	Engine      Engine
 	Devices     []MetDevice
 	DevicesErr  error // what kept devices from being read

@@ -14,6 +14,7 @@ func (j *judge) network() {
 	j.section = SectionNetwork
 	j.bridgeNetfilter()
 	j.rules()
+	j.unseen()
 	c := j.Conntrack
 	switch full := float64(c.Count) / float64(max(c.Max, 1)); {
 	case !c.There:
@@ -69,6 +70,18 @@ func call(on []string) string {
 		return ""
 	}
 	return "bridge-nf-call on for " + strings.Join(on, ", ")
+}
+
+// unseen names what lies inside a hop because nothing can be attached beside it.
+func (j *judge) unseen() {
+	switch {
+	case j.UnseenErr != nil:
+		j.add("chains unseen", Warn, "run it as root", "not read: %s", oneLine(j.UnseenErr))
+	case len(j.Unseen) > 0:
+		j.note("chains unseen", "%s: they cannot be stamped, their time is in the hop around them (docs/limitations.md)", strings.Join(j.Unseen, ", "))
+	default:
+		j.ok("chains unseen", "none: no hooks of the bridge, arp or netdev families, nor at the ends of the range of priorities")
+	}
 }
 
 func (j *judge) rules() {

@@ -147,6 +147,8 @@ func TestJudge(t *testing.T) {
 		{"packets were lost from sight", func(f *Facts) { f.Trial.Run.Seen.Targets[0].Accounting[0].Evicted = 3 }, "default detail", Warn, "3 lost from sight, -3 unaccounted", "report it", false},
 		{"br_netfilter is not loaded", func(f *Facts) { f.Environment.Sysctls = nil }, "br_netfilter", Note, "not loaded", "", false},
 		{"br_netfilter is off", func(f *Facts) { f.Environment.Sysctls["net.bridge.bridge-nf-call-iptables"] = "0" }, "br_netfilter", Note, "on for ip6tables, arptables; bridge-nf-call off for iptables", "", false},
+		{"chains that cannot be stamped", func(f *Facts) { f.Unseen = []string{"bridge forward b/c"} }, "chains unseen", Note, "bridge forward b/c: they", "", false},
+		{"chains that cannot be read", func(f *Facts) { f.UnseenErr = unix.EPERM }, "chains unseen", Warn, "not read: operation", "as root", false},
 		{"no rules", func(f *Facts) { f.Environment.Netfilter = environment.Netfilter{Backend: "none"} }, "rules", Note, "none", "", false},
 		{"rules of both", func(f *Facts) { f.Environment.Netfilter.Backend = "both" }, "rules", Note, "20 in both (ip/filter 12, ip/nat 8)", "update-alternatives", false},
 		{"legacy rules", func(f *Facts) { f.Environment.Netfilter.Backend = "legacy" }, "rules", OK, "20 in legacy", "", false},

@@ -29,11 +29,7 @@ type where struct {
 // devices describes the uplinks, and what leads to the targets or, where none is
 // named, all bridges. enter tells whether namespaces may be entered.
 func devices(cfg Config, enter bool) ([]doctor.MetDevice, error) {
-	host := topology.Entry(cfg.Host)
-	if !enter {
-		host = here{}
-	}
-	view, err := topology.Read(host)
+	view, err := topology.Read(hostEntry(cfg, enter))
 	if err != nil {
 		return nil, err
 	}
@@ -63,12 +59,6 @@ func devices(cfg Config, enter bool) ([]doctor.MetDevice, error) {
 	described, err := describe(hostNamespace(cfg, enter), "host", concerned)
 	return append(described, all...), errors.Join(append(errs, err)...)
 }
-
-// here is the namespace of this process, which needs no right to be entered.
-type here struct{}
-
-// Do implements topology.Entry.
-func (here) Do(fn func() error) error { return fn() }
 
 func hostNamespace(cfg Config, enter bool) *netns.NS {
 	if enter {

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/doctor"
@@ -17,6 +19,8 @@ import (
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/internal/rights"
 	"github.com/vethtrace/vethtrace/tracer/container"
+	"github.com/vethtrace/vethtrace/tracer/netfilter"
+	"github.com/vethtrace/vethtrace/tracer/topology"
 )
 
 // Config says what to look at.
@@ -62,6 +66,7 @@ func Read(ctx context.Context, cfg Config) (doctor.Facts, error) {
 	if err := in(surroundings.Host, func() error { f.Conntrack = at.conntrack(); return nil }); err != nil {
 		return doctor.Facts{}, fmt.Errorf("read the table of connections: %w", err)
 	}
+	f.Unseen, f.UnseenErr = unseen(hostEntry(cfg, surroundings.Host != nil))
 	f.Trial = try(ctx, cfg.Version)
 	return f, ctx.Err()
 }
@@ -72,6 +77,41 @@ func in(ns *netns.NS, fn func() error) error {
 		return fn()
 	}
 	return ns.Do(fn)
+}
+
+// unseen names the chains that no netfilter link can be attached beside: those of
+// families that links do not have, and what runs at either end of the range of
+// priorities, which links may not take.
+func unseen(ns netfilter.Entry) ([]string, error) {
+	chains, err := netfilter.BaseChains(ns)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, c := range chains {
+		if !hidden(c) {
+			continue
+		}
+		name := c.Name
+		if c.Table != "" {
+			name = c.Table + "/" + c.Name
+		}
+		if name = fmt.Sprintf("%s %s %s", c.Family, c.Hook, name); !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all, nil
+}
+
+func hidden(c netfilter.Chain) bool {
+	switch c.Family {
+	case netfilter.FamilyBridge, netfilter.FamilyARP, netfilter.FamilyNetdev:
+		return c.Backend != netfilter.BackendKernel
+	}
+	if c.Hook == netfilter.HookIngress || c.Hook == netfilter.HookEgress {
+		return true
+	}
+	return c.Priority == math.MinInt32 || c.Priority == math.MaxInt32
 }
 
 // engine asks whether somebody answers.
@@ -86,4 +126,18 @@ func engine(ctx context.Context, cfg Config) doctor.Engine {
 		e.Todo, e.Denied = cfg.Explain(err)
 	}
 	return e
+}
+
+// here is the namespace of this process, which needs no right to be entered.
+type here struct{}
+
+// Do implements topology.Entry.
+func (here) Do(fn func() error) error { return fn() }
+
+// hostEntry is the host's namespace, from within where it may not be entered.
+func hostEntry(cfg Config, enter bool) topology.Entry {
+	if enter {
+		return cfg.Host
+	}
+	return here{}
 }

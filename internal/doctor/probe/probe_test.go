@@ -132,6 +132,9 @@ func TestRead(t *testing.T) {
 	if err := nginx.NS.Do(attachXDP(t, "eth0")); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := w.Host.Output(t.Context(), "nft", "add table bridge b; add chain bridge b c { type filter hook forward priority 0; }"); err != nil {
+		t.Fatal(err, out)
+	}
 	target, err := container.FromPID(nginx.PID)
 	if err != nil {
 		t.Fatal(err)
@@ -163,6 +166,9 @@ func TestRead(t *testing.T) {
 	}
 	if want := []string{"host/uplink/veth/false", "host/bridge/bridge/false", "host/port/veth/false", "nginx/device/veth/truegeneric"}; !slices.Equal(devices, want) {
 		t.Errorf("devices %v, want %v", devices, want)
+	}
+	if f.UnseenErr != nil || !slices.Contains(f.Unseen, "bridge forward b/c") || !slices.Contains(f.Unseen, "ip postrouting confirm") {
+		t.Errorf("unseen: %v, %v", f.Unseen, f.UnseenErr)
 	}
 	if !f.Conntrack.There || f.Environment.Netfilter.Rules == 0 || len(f.Environment.Unread) > 0 {
 		t.Errorf("%+v, %+v", f.Conntrack, f.Environment.Unread)
