@@ -70,6 +70,9 @@ func newDoctor(s streams) *cobra.Command {
 }
 
 func (o *doctorOptions) run(ctx context.Context, s streams) error {
+	if _, tty := terminal(s.err); tty {
+		fmt.Fprintln(s.err, "vethtrace: loading and attaching everything in throw-away namespaces, which takes some seconds")
+	}
 	d, err := o.examine(ctx)
 	if err != nil {
 		return explainRights(err)

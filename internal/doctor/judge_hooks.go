@@ -74,7 +74,7 @@ func hook(t tracer.Tryout) Hook {
 	for _, a := range t.Tried {
 		attempt := Attempt{Provider: string(a.Provider)}
 		if a.Err != nil {
-			attempt.Error = oneLine(a.Err)
+			attempt.Error = why(a.Err)
 		}
 		h.Tried = append(h.Tried, attempt)
 	}
@@ -159,6 +159,15 @@ func silent(s tracer.Snapshot) string {
 		}
 	}
 	return ""
+}
+
+// why is an error's text; what would be needed is left to todoOf.
+func why(err error) string {
+	var unsupported *tracer.UnsupportedError
+	if errors.As(err, &unsupported) {
+		return unsupported.Feature + ": " + oneLine(unsupported.Err)
+	}
+	return oneLine(err)
 }
 
 // oneLine is an error's text without line ends.

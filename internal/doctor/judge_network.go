@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
@@ -34,8 +36,12 @@ func (j *judge) network() {
 		j.device(d)
 	}
 	for _, unread := range j.Environment.Unread {
-		if !strings.HasPrefix(unread, unreadEngine) {
-			j.add("not read", Warn, "run it as root; report it where that does not help", "%s", unread)
+		switch {
+		case strings.HasPrefix(unread, unreadEngine):
+		case strings.Contains(unread, unix.EPERM.Error()), strings.Contains(unread, unix.EACCES.Error()):
+			j.add("not read", Warn, "run it as root", "%s", unread)
+		default:
+			j.note("not read", "%s", unread)
 		}
 	}
 }
