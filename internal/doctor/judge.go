@@ -63,7 +63,7 @@ func (j *judge) note(name, format string, args ...any) { j.add(name, Note, "", f
 
 func (j *judge) kernel() {
 	j.section = SectionKernel
-	k := j.Facts.Kernel
+	k := j.Kernel
 	j.ok("release", "%s %s", j.Environment.Kernel.Release, j.Environment.Kernel.Arch)
 	if k.BTFErr != nil {
 		j.add("types (BTF)", Fail, "boot a kernel with CONFIG_DEBUG_INFO_BTF=y (the distributions' own have it); in a container, mount the machine's /sys",
@@ -88,7 +88,7 @@ func (j *judge) kernel() {
 }
 
 func (j *judge) jit() {
-	k := j.Facts.Kernel
+	k := j.Kernel
 	switch {
 	case k.JIT == "":
 		j.note("JIT", "net.core.bpf_jit_enable cannot be read")
@@ -107,7 +107,7 @@ func (j *judge) jit() {
 // modules says in one line which parts there are, and whose types are known.
 func (j *judge) modules() {
 	var builtin, typed, bare, absent []string
-	for _, m := range j.Facts.Kernel.Modules {
+	for _, m := range j.Kernel.Modules {
 		switch {
 		case m.State == "builtin":
 			builtin = append(builtin, m.Name)
@@ -135,7 +135,7 @@ func (j *judge) modules() {
 
 func (j *judge) rights() {
 	j.section = SectionRights
-	r := j.Facts.Rights
+	r := j.Rights
 	if len(r.Missing) > 0 {
 		j.add("capabilities", Fail, "run it as root, or with these: setcap on the binary, or --cap-add in a container", "missing: %s", strings.Join(r.Missing, ", "))
 	} else {
@@ -158,7 +158,7 @@ func (j *judge) rights() {
 	default:
 		j.ok("network namespace", "the machine's")
 	}
-	c := j.Facts.Cgroup
+	c := j.Cgroup
 	switch {
 	case len(c.V1) > 0:
 		j.ok("control groups", "v1 (%s)%s", strings.Join(c.V1, ", "), map[bool]string{true: ", and v2 beside it"}[c.V2])

@@ -60,7 +60,7 @@ func (j *judge) hooks() []Hook {
 
 // whyNoWorld says what to do where no world could be made.
 func (j *judge) whyNoWorld() string {
-	if len(j.Facts.Rights.Missing) > 0 || j.Facts.Rights.UserNamespace {
+	if len(j.Rights.Missing) > 0 || j.Rights.UserNamespace {
 		return "see rights: they are needed to make it, too"
 	}
 	return "it takes network namespaces, veth and bridge: load these modules (modprobe veth bridge); nothing is known of hooks until then"
