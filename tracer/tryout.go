@@ -11,8 +11,8 @@ import (
 	"github.com/vethtrace/vethtrace/tracer/topology"
 )
 
-// Attempt is a provider that was tried for a hook.
-type Attempt struct {
+// Attempted is a provider that was tried for a hook.
+type Attempted struct {
 	Provider Provider
 	Err      error // nil: it works
 }
@@ -22,7 +22,7 @@ type Tryout struct {
 	Spec     HookSpec
 	Hook     string    // HookSpec.Name
 	Provider Provider  // that it gets; "": none works, and Tried says why
-	Tried    []Attempt // in the order of preference, up to the one that works
+	Tried    []Attempted // in the order of preference, up to the one that works
 }
 
 // Err joins why no provider works; nil where one does.
@@ -130,7 +130,7 @@ func (t *trial) try(h HookSpec) Tryout {
 		if err == nil {
 			err = way.attach()
 		}
-		one.Tried = append(one.Tried, Attempt{Provider: way.provider, Err: err})
+		one.Tried = append(one.Tried, Attempted{Provider: way.provider, Err: err})
 		if err == nil {
 			one.Provider = way.provider
 			break

@@ -43,7 +43,7 @@ func healthy() Facts {
 	}
 	for _, h := range tracer.Hooks() {
 		f.Trial.Hooks = append(f.Trial.Hooks, tracer.Tryout{
-			Spec: h, Hook: h.Name(), Provider: h.Provider, Tried: []tracer.Attempt{{Provider: h.Provider}},
+			Spec: h, Hook: h.Name(), Provider: h.Provider, Tried: []tracer.Attempted{{Provider: h.Provider}},
 		})
 	}
 	f.Trial.Run = Run{Detail: tracer.DetailHooks, Seen: seen()}
@@ -70,7 +70,7 @@ func seen() tracer.Snapshot {
 func failHook(f *Facts, name string, err error) {
 	for i := range f.Trial.Hooks {
 		if one := &f.Trial.Hooks[i]; one.Hook == name {
-			one.Tried, one.Provider = []tracer.Attempt{{Provider: one.Spec.Provider, Err: err}}, ""
+			one.Tried, one.Provider = []tracer.Attempted{{Provider: one.Spec.Provider, Err: err}}, ""
 		}
 	}
 }
@@ -210,9 +210,9 @@ func TestJudgeHooks(t *testing.T) {
 	for i := range f.Trial.Hooks {
 		switch one := &f.Trial.Hooks[i]; one.Hook {
 		case "port/egress", "device_queue": // needed; and what takes its place elsewhere
-			one.Tried, one.Provider = []tracer.Attempt{{Provider: one.Spec.Provider, Err: refused}}, ""
+			one.Tried, one.Provider = []tracer.Attempted{{Provider: one.Spec.Provider, Err: refused}}, ""
 		case "port/ingress": // by the second one
-			one.Tried, one.Provider = []tracer.Attempt{{Provider: one.Spec.Provider, Err: refused}, {Provider: "clsact"}}, "clsact"
+			one.Tried, one.Provider = []tracer.Attempted{{Provider: one.Spec.Provider, Err: refused}, {Provider: "clsact"}}, "clsact"
 		}
 	}
 	want := map[string]Hook{
