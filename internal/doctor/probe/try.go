@@ -25,7 +25,7 @@ const (
 	hostPort    = 8081
 	publicPort  = 8080
 	kindsOfHook = 3 // with a zero line: tcx (or device), netfilter, tracepoint
-	trialLimit  = time.Minute
+	trialLimit  = 5 * time.Minute // an emulated machine needs more than one
 )
 
 // try makes the world, tries every hook in it, and then a run.
