@@ -24,7 +24,7 @@ const (
 	burstPause  = 25 * time.Millisecond
 	hostPort    = 8081
 	publicPort  = 8080
-	kindsOfHook = 3 // with a zero line: tcx (or device), netfilter, tracepoint
+	kindsOfHook = 3               // with a zero line: tcx (or device), netfilter, tracepoint
 	trialLimit  = 5 * time.Minute // an emulated machine needs more than one
 )
 
