@@ -176,7 +176,7 @@ func (g *gen) nat(port bool) string {
 	if g.v6 {
 		h = "[" + h + "]"
 	}
-	return h + ":" + pick(g.Rand, "80", "8080")
+	return h + ":" + pick(g.Rand, "80", "8080", "7000-7009/8075")
 }
 
 // iptTargets are targets of the filter table's chains.

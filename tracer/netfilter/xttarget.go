@@ -3,6 +3,7 @@
 package netfilter
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,7 @@ const (
 	natRandom     = 4
 	natPersistent = 8
 	natFully      = 16
+	natShifted    = 32
 )
 
 func natKind(target string) rules.NATKind {
@@ -90,9 +92,15 @@ func readNAT(x *xt) rules.Stmt {
 			s.PortMax = rules.Const(slices.Clone(ports[2:]))
 		}
 	}
+	if flags&natShifted != 0 {
+		if x.kind.rev != 2 || len(b) < 42 {
+			return nil
+		}
+		s.Shifted, s.Base = true, binary.BigEndian.Uint16(b.cut(40, 2))
+	}
 	s.Random, s.Fully, s.Persistent = flags&(natRandom|natFully) != 0, flags&natFully != 0, flags&natPersistent != 0
-	if flags&^uint32(natAddrs|natPorts|natRandom|natPersistent|natFully|1<<6) != 0 {
-		return nil // shifted ports
+	if flags&^uint32(natAddrs|natPorts|natRandom|natPersistent|natFully|natShifted|1<<6) != 0 {
+		return nil
 	}
 	return s
 }

@@ -60,6 +60,9 @@ func (n NAT) to() string {
 	if high := portOf(n.PortMax); high != "" && high != ports {
 		ports += "-" + high
 	}
+	if n.Shifted {
+		ports += fmt.Sprintf("/%d", n.Base)
+	}
 	if ports == "" || n.Kind == Masquerade || n.Kind == Redirect {
 		return s + ports
 	}

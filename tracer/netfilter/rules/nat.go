@@ -151,6 +151,10 @@ func (r *run) givenPort(s NAT, to *endpoint) {
 		}
 		last = binary.BigEndian.Uint16(high)
 	}
+	if port, ok := s.shifted(to.port, first, last); ok {
+		to.port, to.portOK = port, to.portOK && !s.Random
+		return
+	}
 	switch {
 	case first == last:
 		to.port = first

@@ -121,11 +121,16 @@ func (n *NAT) endpoint(word string) error {
 	return n.ports(ports)
 }
 
-// ports reads PORT or PORT-PORT.
+// ports reads PORT, PORT-PORT or PORT-PORT/BASE.
 func (n *NAT) ports(word string) error {
 	first, last, ranged := strings.Cut(word, "-")
-	if strings.Contains(last, "/") {
-		return errOption(word) // shifted port ranges
+	last, base, shifted := strings.Cut(last, "/")
+	if shifted {
+		port, err := parsePort(base)
+		if err != nil {
+			return err
+		}
+		n.Shifted, n.Base = true, port
 	}
 	a, err := parsePort(first)
 	if err != nil {

@@ -70,6 +70,10 @@ type (
 		Fully            bool  // --random-fully
 		Persistent       bool
 		FromHook         bool // NETMAP of xtables: which side is the hook's choice
+		// Shifted: the port keeps its distance to Base within the range, as in
+		// --to-destination ADDR:FIRST-LAST/BASE.
+		Shifted bool
+		Base    uint16
 	}
 	// RejectWith drops and tells.
 	RejectWith struct{ With string }
