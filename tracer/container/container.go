@@ -4,9 +4,9 @@
 // engine's API (read-only calls), processes and named network namespaces
 // without one.
 //
-//	Docker.Find, List, Watch ─┐
-//	FromPID ──────────────────┼─> Container ─> WatchEnd, Processes, Sockets
-//	FromNetns ────────────────┘
+//	Open: Docker, Podman ─┐
+//	Open: Containerd ─────┼─> Container ─> WatchEnd, Processes, Sockets
+//	FromPID, FromNetns ───┘
 package container
 
 import (
@@ -17,9 +17,11 @@ import (
 // Container is a target: a running container, or a process or network namespace
 // that stands for one.
 type Container struct {
-	ID    string // full id; "" without an engine
-	Name  string // without leading slash
-	Image string
+	ID      string  // full id; "" without an engine
+	Name    string  // without leading slash
+	Runtime Runtime // "" without an engine
+	Space   string  // containerd's namespace: default, k8s.io, moby; "" elsewhere
+	Image   string
 	// Mode is how it is connected, as Docker names it: bridge, host, none,
 	// container:NAME, or a user-defined network's name; "netns" (or "host")
 	// without an engine.

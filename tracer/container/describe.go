@@ -87,7 +87,7 @@ func (b book) describe(settings map[string]*network.EndpointSettings) []Network 
 
 func (b book) network(name, id string) *network.Summary {
 	for i := range b.networks {
-		if n := &b.networks[i]; id != "" && n.ID == id || id == "" && n.Name == name {
+		if n := &b.networks[i]; id != "" && n.ID == id || (id == "" || id == name) && n.Name == name { // Podman gives the name for the id
 			return n
 		}
 	}
@@ -101,8 +101,8 @@ func bridgeOf(n network.Summary) string {
 		return ""
 	}
 	for _, option := range []string{
-		"com.docker.network.bridge.name",
-		"network_interface", // Podman
+		optionBridge,
+		"network_interface", // newer Podman
 	} {
 		if name := n.Options[option]; name != "" {
 			return name
@@ -129,8 +129,10 @@ func ports(m network.PortMap) []Port {
 			})
 		}
 	}
-	slices.SortFunc(list, func(a, b Port) int {
-		return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Protocol, b.Protocol), a.Host.Compare(b.Host))
-	})
+	slices.SortFunc(list, comparePorts)
 	return list
+}
+
+func comparePorts(a, b Port) int {
+	return cmp.Or(cmp.Compare(a.Container, b.Container), cmp.Compare(a.Protocol, b.Protocol), a.Host.Compare(b.Host))
 }

@@ -3,50 +3,61 @@
 package container
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 )
-
-// requestTimeout bounds each question but the event stream.
-const requestTimeout = 10 * time.Second
-
-// Config says which engine to ask; its zero value is Docker's own defaults.
-type Config struct {
-	Host string // unix:///var/run/docker.sock; "" for DOCKER_HOST, then the default socket
-}
 
 // Docker asks an engine that speaks Docker's API (Docker from 20.10 on,
 // Podman's socket). It only reads.
 type Docker struct {
 	api  *client.Client
 	host string
+
+	mu   sync.Mutex
+	kind Runtime // "" until it was asked
 }
 
 // NewDocker makes a resolver. It does not connect yet: an engine that can't be
 // reached is an *EngineError of the first question. Close it after use.
 func NewDocker(cfg Config) (*Docker, error) {
-	host := cfg.Host
-	if host == "" {
-		host = os.Getenv(client.EnvOverrideHost)
-	}
-	if host == "" {
-		host = client.DefaultDockerHost
-	}
+	host := cmp.Or(cfg.Host, os.Getenv(envDockerHost), client.DefaultDockerHost)
 	api, err := client.New(client.WithTLSClientConfigFromEnv(), client.WithHost(host), client.WithAPIVersionFromEnv())
 	if err != nil {
 		return nil, &EngineError{Host: host, Err: err}
 	}
 	return &Docker{api: api, host: host}, nil
+}
+
+// runtime is what the engine says that it is: Podman speaks Docker's API. One
+// that does not say is Docker.
+func (d *Docker) runtime(ctx context.Context) Runtime {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kind != "" {
+		return d.kind
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	r, err := d.api.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return RuntimeDocker // and asked again
+	}
+	d.kind = RuntimeDocker
+	if slices.ContainsFunc(r.Components, func(c system.ComponentVersion) bool { return strings.HasPrefix(c.Name, "Podman") }) {
+		d.kind = RuntimePodman
+	}
+	return d.kind
 }
 
 // API is the client that the engine is asked through, for what this package
@@ -71,40 +82,18 @@ func (d *Docker) Names(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(all))
-	for _, s := range all {
-		names = append(names, nameOf(s))
-	}
-	slices.Sort(names)
-	return names, nil
+	return sorted(refs(all)), nil
 }
 
 // List describes the running containers, in the engine's order. Containers that
 // end meanwhile, or whose processes can't be seen from here, are left out.
 // Errors are of type *EngineError.
 func (d *Docker) List(ctx context.Context) ([]Container, error) {
-	all, err := d.summaries(ctx, false)
+	now, err := d.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	book, err := d.book(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	var list []Container
-	for _, s := range all {
-		c, err := d.inspect(ctx, s.ID, book)
-		var gone *NotRunningError
-		var hidden *HiddenError
-		switch {
-		case err == nil:
-			list = append(list, c)
-		case errors.As(err, &gone), errors.As(err, &hidden), errdefs.IsNotFound(err):
-		default:
-			return nil, err
-		}
-	}
-	return list, nil
+	return describeAll(ctx, now)
 }
 
 // Find describes the running container with that name or, failing that, with
@@ -115,48 +104,56 @@ func (d *Docker) Find(ctx context.Context, nameOrID string) (Container, error) {
 	if err != nil {
 		return Container{}, err
 	}
-	s, err := choose(all, strings.TrimPrefix(nameOrID, "/"))
+	r, err := choose(refs(all), strings.TrimPrefix(nameOrID, "/"))
 	if err != nil {
 		return Container{}, err
 	}
-	if s.State != container.StateRunning && s.State != container.StatePaused {
-		return Container{}, &NotRunningError{Name: nameOf(s), State: string(s.State)}
+	if !r.runs() {
+		return Container{}, &NotRunningError{Name: r.name, State: r.state}
 	}
-	book, err := d.book(ctx, all)
-	if err != nil {
-		return Container{}, err
-	}
-	c, err := d.inspect(ctx, s.ID, book)
+	c, err := d.reading(all).inspect(ctx, r)
 	if errdefs.IsNotFound(err) {
-		return Container{}, &NotRunningError{Name: nameOf(s), State: "removed"}
+		return Container{}, &NotRunningError{Name: r.name, State: "removed"}
 	}
 	return c, err
 }
 
-// choose picks the container that a name or id means.
-func choose(all []container.Summary, ref string) (container.Summary, error) {
-	var prefixed []container.Summary
-	var names []string
+// refs are the containers of a list.
+func refs(all []container.Summary) []ref {
+	list := make([]ref, 0, len(all))
 	for _, s := range all {
-		if nameOf(s) == ref || slices.Contains(s.Names, "/"+ref) {
-			return s, nil
+		r := ref{id: s.ID, name: nameOf(s), state: string(s.State)}
+		for _, n := range s.Names {
+			r.names = append(r.names, strings.TrimPrefix(n, "/"))
 		}
-		if ref != "" && strings.HasPrefix(s.ID, strings.ToLower(ref)) {
-			prefixed = append(prefixed, s)
+		list = append(list, r)
+	}
+	return list
+}
+
+// look lists what runs, for a source.
+func (d *Docker) look(ctx context.Context) (running, error) {
+	all, err := d.summaries(ctx, false)
+	if err != nil {
+		return running{}, err
+	}
+	return d.reading(all), nil
+}
+
+// reading inspects containers of a list; the networks are asked for once, when
+// they are needed.
+func (d *Docker) reading(all []container.Summary) running {
+	var b *book
+	return running{refs: refs(all), inspect: func(ctx context.Context, r ref) (Container, error) {
+		if b == nil {
+			made, err := d.book(ctx, all)
+			if err != nil {
+				return Container{}, err
+			}
+			b = &made
 		}
-		names = append(names, nameOf(s))
-	}
-	switch len(prefixed) {
-	case 0:
-		return container.Summary{}, &NotFoundError{Name: ref, Near: near(ref, names)}
-	case 1:
-		return prefixed[0], nil
-	}
-	e := &AmbiguousError{Prefix: ref}
-	for _, s := range prefixed {
-		e.Matches = append(e.Matches, fmt.Sprintf("%s (%s)", nameOf(s), short(s.ID)))
-	}
-	return container.Summary{}, e
+		return d.inspect(ctx, r.id, *b)
+	}}
 }
 
 // nameOf returns a container's own name. Legacy links add names with a second
@@ -169,8 +166,6 @@ func nameOf(s container.Summary) string {
 	}
 	return short(s.ID)
 }
-
-func short(id string) string { return id[:min(len(id), 12)] }
 
 func (d *Docker) summaries(ctx context.Context, all bool) ([]container.Summary, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -195,6 +190,9 @@ func (d *Docker) book(ctx context.Context, all []container.Summary) (book, error
 	if err != nil {
 		return book{}, &EngineError{Host: d.host, Err: err}
 	}
+	if err := d.nameBridges(ctx, r.Items); err != nil {
+		return book{}, err
+	}
 	b := book{containers: map[string]string{}, networks: r.Items}
 	for _, s := range all {
 		b.containers[s.ID] = nameOf(s)
@@ -215,6 +213,7 @@ func (d *Docker) inspect(ctx context.Context, id string, b book) (Container, err
 		return Container{}, &EngineError{Host: d.host, Err: err}
 	}
 	c := describe(r.Container, b)
+	c.Runtime = d.runtime(ctx)
 	if c.PID == 0 {
 		state := "no process"
 		if r.Container.State != nil {

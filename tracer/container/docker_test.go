@@ -273,3 +273,27 @@ func TestEditDistance(t *testing.T) {
 		}
 	}
 }
+
+// Podman leaves its bridges' names out of Docker's API: its own is asked.
+func TestPodmanNetworks(t *testing.T) {
+	e, pid := newEngine(t), sleeper(t).Process.Pid
+	e.add("inspect-podman.json", pid)
+	e.mu.Lock()
+	e.podman = true
+	e.mu.Unlock()
+	d := e.client()
+	list, err := d.List(t.Context())
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	if c := list[0]; c.Runtime != RuntimePodman || len(c.Networks) != 1 || c.Networks[0].Bridge != "podman0" {
+		t.Errorf("%+v", c)
+	}
+	networks, err := d.Networks(t.Context())
+	if i := slices.IndexFunc(networks, func(n NetworkInfo) bool { return n.Bridge == "podman0" }); err != nil || i < 0 {
+		t.Errorf("%+v, %v", networks, err)
+	}
+	if _, ok := AsDocker(d); ok {
+		t.Error("taken for Docker")
+	}
+}

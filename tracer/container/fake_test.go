@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type engine struct {
 	containers []*fake
 	networks   []any
 	fail       bool
+	podman     bool // says that it is Podman
 	inspected  int
 	listed     int
 	methods    map[string]bool
@@ -56,7 +58,7 @@ func newEngine(t *testing.T) *engine {
 		t: t, socket: filepath.Join(t.TempDir(), "docker.sock"),
 		methods: map[string]bool{}, streams: map[chan string]bool{},
 	}
-	for _, f := range []string{"networks-default.json", "networks-many.json"} {
+	for _, f := range []string{"networks-default.json", "networks-many.json", "networks-podman.json"} {
 		var list []any
 		load(t, f, &list)
 		e.networks = append(e.networks, list...)
@@ -153,6 +155,12 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case failing:
 		w.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprint(w, `{"message":"the daemon is confused"}`)
+	case path == "/version" && e.isPodman():
+		fmt.Fprint(w, `{"Version":"4.3.1","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}`)
+	case path == "/version":
+		fmt.Fprint(w, `{"Version":"20.10.24","ApiVersion":"1.41","Components":[{"Name":"Engine","Version":"20.10.24"}]}`)
+	case path == "/v4.0.0/libpod/networks/json":
+		fmt.Fprint(w, `[{"name":"podman","id":"2f259bab93aaaaa2542ba43ef33eb990d0999ee1b9924b557b7be53c0b7a1bb9","driver":"bridge","network_interface":"podman0"}]`)
 	case path == "/containers/json":
 		e.list(w, r.URL.Query().Get("all") == "1")
 	case path == "/networks":
@@ -164,6 +172,12 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		e.inspect(w, strings.TrimSuffix(strings.TrimPrefix(path, "/containers/"), "/json"))
 	}
+}
+
+func (e *engine) isPodman() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.podman
 }
 
 func (e *engine) list(w http.ResponseWriter, all bool) {
@@ -248,6 +262,12 @@ func sleeper(t *testing.T, adapt ...func(*exec.Cmd)) *exec.Cmd {
 	}
 	t.Cleanup(func() { kill(cmd) })
 	return cmd
+}
+
+// isolated starts a sleeper in a network namespace of its own, and returns its id.
+func isolated(t *testing.T) int {
+	t.Helper()
+	return sleeper(t, func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET} }).Process.Pid
 }
 
 func kill(cmd *exec.Cmd) {

@@ -23,11 +23,24 @@ type NetworkInfo struct {
 	Project  string            // of compose; "" for none
 }
 
-// projectLabel is how compose marks what is its own.
-const projectLabel = "com.docker.compose.project"
+// How compose marks what is its own; podman-compose has labels of its own beside
+// these.
+const (
+	projectLabel       = "com.docker.compose.project"
+	projectLabelPodman = "io.podman.compose.project"
+	serviceLabel       = "com.docker.compose.service"
+	serviceLabelPodman = "io.podman.compose.service"
+)
 
 // Project is the compose project of a container; "" for none.
-func (c Container) Project() string { return c.Labels[projectLabel] }
+func (c Container) Project() string {
+	return cmp.Or(c.Labels[projectLabel], c.Labels[projectLabelPodman])
+}
+
+// Service is the compose service that a container is of; "" for none.
+func (c Container) Service() string {
+	return cmp.Or(c.Labels[serviceLabel], c.Labels[serviceLabelPodman])
+}
 
 // Networks returns the engine's networks, by name. Errors are of type
 // *EngineError.
@@ -38,13 +51,16 @@ func (d *Docker) Networks(ctx context.Context) ([]NetworkInfo, error) {
 	if err != nil {
 		return nil, &EngineError{Host: d.host, Err: err}
 	}
+	if err := d.nameBridges(ctx, r.Items); err != nil {
+		return nil, err
+	}
 	list := make([]NetworkInfo, 0, len(r.Items))
 	for _, n := range r.Items {
 		list = append(list, NetworkInfo{
 			Name: n.Name, ID: n.ID, Driver: n.Driver, Bridge: bridgeOf(n), Internal: n.Internal, IPv6: n.EnableIPv6,
-			Options: maps.Clone(n.Options), Project: n.Labels[projectLabel],
+			Options: maps.Clone(n.Options), Project: cmp.Or(n.Labels[projectLabel], n.Labels[projectLabelPodman]),
 		})
 	}
-	slices.SortFunc(list, func(a, b NetworkInfo) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, compareNetworks)
 	return list, nil
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 )
 
@@ -58,20 +56,59 @@ type Event struct {
 	Err       error     // of Unreachable: an *EngineError
 }
 
-// Watch tells what runs, beginning with a Started for each container that runs
-// already, until ctx ends; then it closes the channel. A restart is a Stopped
-// and a Started. It connects again when the engine goes away, and then compares
-// what runs with what it told, so nothing is missed but containers that came and
-// went meanwhile. The engine is never kept waiting by a slow reader.
-func (d *Docker) Watch(ctx context.Context) <-chan Event {
-	w := &watcher{docker: d, out: make(chan Event), known: map[string]Container{}}
+// Watch tells what runs, see Engine.
+func (d *Docker) Watch(ctx context.Context) <-chan Event { return watchSource(ctx, d) }
+
+// running is what a source has found to run, and how to learn more of each. The
+// error of inspect wraps errdefs.ErrNotFound when it is gone.
+type running struct {
+	refs    []ref
+	inspect func(ctx context.Context, r ref) (Container, error)
+}
+
+// source is an engine, as far as watching it needs.
+type source interface {
+	Host() string
+	// look lists what runs.
+	look(ctx context.Context) (running, error)
+	// subscribe asks for events. next waits for the next one and tells the id of
+	// its container; its error says why there will be no more.
+	subscribe(ctx context.Context) (next func() (id string, err error))
+	// pauses are how long after subscribing to look again although nothing
+	// happened; the last one repeats. None: never.
+	pauses() []time.Duration
+}
+
+// subscribe asks for Docker's events.
+func (d *Docker) subscribe(ctx context.Context) func() (string, error) {
+	stream := d.api.Events(ctx, client.EventsListOptions{
+		Filters: make(client.Filters).Add("type", "container").Add("event", "start", "die", "died", "rename"),
+	})
+	return func() (string, error) {
+		select {
+		case m := <-stream.Messages:
+			return m.Actor.ID, nil
+		case err := <-stream.Err:
+			if err == nil {
+				err = errors.New("the event stream ended")
+			}
+			return "", err
+		}
+	}
+}
+
+// pauses: an event stream that has begun misses nothing.
+func (d *Docker) pauses() []time.Duration { return nil }
+
+func watchSource(ctx context.Context, s source) <-chan Event {
+	w := &watcher{source: s, out: make(chan Event), known: map[string]Container{}}
 	go w.run(ctx)
 	return w.out
 }
 
 // watcher reconciles: an event only says which container to look at again.
 type watcher struct {
-	docker *Docker
+	source source
 	out    chan Event
 	known  map[string]Container // told as running, by id
 	away   bool                 // told as unreachable
@@ -106,20 +143,19 @@ func (w *watcher) run(ctx context.Context) {
 func (w *watcher) session(ctx context.Context) (connected bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := w.docker.api.Events(ctx, client.EventsListOptions{
-		Filters: make(client.Filters).Add("type", "container").Add("event", "start", "die", "rename"),
-	})
+	next := w.source.subscribe(ctx)
 	touched := newTouched()
 	ended := make(chan struct{})
 	var cause error // set before ended is closed
 	go func() {
 		defer close(ended)
-		cause = touched.gather(stream)
+		cause = touched.gather(next)
 	}()
 	defer func() {
 		cancel()
 		<-ended
 	}()
+	pauses := w.source.pauses()
 	for {
 		if err := w.reconcile(ctx, touched.take()); err != nil {
 			return connected, err
@@ -129,10 +165,16 @@ func (w *watcher) session(ctx context.Context) (connected bool, err error) {
 			w.away = false
 			w.send(ctx, Event{Kind: Reachable})
 		}
+		var again <-chan time.Time // never
+		if len(pauses) > 0 {
+			again = time.After(pauses[0])
+		}
 		select {
 		case <-ended:
-			return connected, &EngineError{Host: w.docker.host, Err: cause}
+			return connected, &EngineError{Host: w.source.Host(), Err: cause}
 		case <-touched.signal:
+		case <-again:
+			pauses = pauses[min(1, len(pauses)-1):]
 		}
 	}
 }
@@ -148,23 +190,19 @@ func newTouched() *touched {
 	return &touched{ids: map[string]bool{}, signal: make(chan struct{}, 1)}
 }
 
-func (t *touched) gather(stream client.EventsResult) error {
+func (t *touched) gather(next func() (string, error)) error {
 	for {
-		select {
-		case m := <-stream.Messages:
-			t.add(m)
-		case err := <-stream.Err:
-			if err == nil {
-				err = errors.New("the event stream ended")
-			}
+		id, err := next()
+		if err != nil {
 			return err
 		}
+		t.add(id)
 	}
 }
 
-func (t *touched) add(m events.Message) {
+func (t *touched) add(id string) {
 	t.mu.Lock()
-	t.ids[m.Actor.ID] = true
+	t.ids[id] = true
 	t.mu.Unlock()
 	select {
 	case t.signal <- struct{}{}:
@@ -184,47 +222,36 @@ func (t *touched) take() map[string]bool {
 // containers that are new, or that an event named, are inspected: with many
 // containers that is what costs.
 func (w *watcher) reconcile(ctx context.Context, ids map[string]bool) error {
-	all, err := w.docker.summaries(ctx, false)
+	now, err := w.source.look(ctx)
 	if err != nil {
 		return err
 	}
-	running := map[string]bool{}
-	for _, s := range all {
-		running[s.ID] = true
+	runs := map[string]bool{}
+	for _, r := range now.refs {
+		runs[r.id] = true
 	}
 	for id, c := range w.known {
-		if !running[id] {
+		if !runs[id] {
 			w.stopped(ctx, c)
 		}
 	}
-	var b *book
-	for _, s := range all {
-		old, known := w.known[s.ID]
-		name := nameOf(s)
-		if known && !ids[s.ID] && old.Name == name && alive(old) {
+	for _, r := range now.refs {
+		old, known := w.known[r.id]
+		if known && !ids[r.id] && (r.name == "" || old.Name == r.name) && alive(old) {
 			continue
 		}
-		if b == nil {
-			made, err := w.docker.book(ctx, all)
-			if err != nil {
-				return err
-			}
-			b = &made
-		}
-		if err := w.look(ctx, s, *b); err != nil {
+		if err := w.look(ctx, now, r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *watcher) look(ctx context.Context, s container.Summary, b book) error {
-	old, known := w.known[s.ID]
-	c, err := w.docker.inspect(ctx, s.ID, b)
-	var gone *NotRunningError
-	var hidden *HiddenError
+func (w *watcher) look(ctx context.Context, now running, r ref) error {
+	old, known := w.known[r.id]
+	c, err := now.inspect(ctx, r)
 	switch {
-	case errors.As(err, &gone), errors.As(err, &hidden), errdefs.IsNotFound(err):
+	case left(err):
 		if known {
 			w.stopped(ctx, old)
 		}
@@ -236,7 +263,7 @@ func (w *watcher) look(ctx context.Context, s container.Summary, b book) error {
 		w.stopped(ctx, old)
 		known = false
 	}
-	w.known[s.ID] = c
+	w.known[r.id] = c
 	switch {
 	case !known:
 		w.send(ctx, Event{Kind: Started, Container: c})
@@ -244,6 +271,29 @@ func (w *watcher) look(ctx context.Context, s container.Summary, b book) error {
 		w.send(ctx, Event{Kind: Renamed, Container: c, OldName: old.Name})
 	}
 	return nil
+}
+
+// left tells that a container is not there any more, or can't be seen.
+func left(err error) bool {
+	var gone *NotRunningError
+	var hidden *HiddenError
+	return errors.As(err, &gone) || errors.As(err, &hidden) || errdefs.IsNotFound(err)
+}
+
+// describeAll inspects each; those that end meanwhile are left out.
+func describeAll(ctx context.Context, now running) ([]Container, error) {
+	var list []Container
+	for _, r := range now.refs {
+		c, err := now.inspect(ctx, r)
+		switch {
+		case err == nil:
+			list = append(list, c)
+		case left(err):
+		default:
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 func (w *watcher) stopped(ctx context.Context, c Container) {
