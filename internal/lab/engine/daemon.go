@@ -26,7 +26,7 @@ type daemon struct {
 }
 
 // launch starts cmd in the host's network namespace, to die with this process.
-func (e *Engine) launch(name string, cmd *exec.Cmd, newMounts bool) (*daemon, error) {
+func (e *base) launch(name string, cmd *exec.Cmd, newMounts bool) (*daemon, error) {
 	d := &daemon{name: name, done: make(chan struct{})}
 	d.log = e.path(d.name + ".log")
 	out, err := os.Create(d.log)
@@ -44,6 +44,9 @@ func (e *Engine) launch(name string, cmd *exec.Cmd, newMounts bool) (*daemon, er
 		return nil, fmt.Errorf("start %s: %w", d.name, err)
 	}
 	d.pid, d.proc = cmd.Process.Pid, cmd.Process
+	if newMounts {
+		e.mounts = d.pid
+	}
 	e.log.Debug("daemon started", "name", d.name, "pid", d.pid)
 	go func() {
 		defer close(d.done)

@@ -9,7 +9,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,13 +18,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
-	"github.com/vethtrace/vethtrace/internal/netns"
 )
 
 // Bounds: an engine is ready in 0.5 s, and gone in 0.2 s, on an idle machine.
@@ -49,25 +45,15 @@ type Config struct {
 
 // Engine is a running Docker engine. Client, Host and Wire are those of its world.
 type Engine struct {
-	*lab.World
-	Socket string // of the API: use "unix://" + Socket as the engine's host
-
-	dir        string
-	log        *slog.Logger
-	thread     *netns.Thread // starts the daemons, which die with it
+	base
 	containerd *daemon
 	dockerd    *daemon
-	once       sync.Once
-	closeErr   error
 }
 
 // Start starts an engine and returns when its API answers. If it fails, or ctx ends before, nothing
 // stays. The engine lives until Close; the end of ctx later does not stop it.
 func Start(ctx context.Context, cfg Config) (*Engine, error) {
-	e := &Engine{dir: cfg.Dir, log: cfg.Log, thread: netns.NewThread()}
-	if e.log == nil {
-		e.log = slog.New(slog.DiscardHandler)
-	}
+	e := &Engine{base: newBase(cfg)}
 	if err := e.start(ctx, cfg); err != nil {
 		err = fmt.Errorf("start engine: %w", err)
 		return nil, errors.Join(err, e.Close())
@@ -75,45 +61,34 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-func (e *Engine) start(ctx context.Context, cfg Config) (err error) {
+func (e *Engine) start(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if e.dir == "" {
-		// Short: a socket's path has room for 107 bytes.
-		e.dir, err = os.MkdirTemp("", "vt-engine-")
-	} else {
-		err = os.MkdirAll(e.dir, 0o700)
-	}
-	if err != nil {
+	if err := e.open(ctx, cfg); err != nil {
 		return err
 	}
-	e.World, err = lab.New(ctx, lab.Config{Bare: true, Wire: cfg.Wire, IPv6: cfg.IPv6, Log: cfg.Log})
-	if err != nil {
-		return err
-	}
-	if err := e.startContainerd(ctx); err != nil {
+	var err error
+	if e.containerd, err = e.startContainerd(ctx); err != nil {
 		return err
 	}
 	return e.startDockerd(ctx, cfg.Args)
 }
 
-func (e *Engine) path(name string) string { return filepath.Join(e.dir, name) }
-
 // startContainerd starts a containerd of our own, in a new mount namespace: the one that dockerd
 // would start by itself takes 2 s to stop.
-func (e *Engine) startContainerd(ctx context.Context) (err error) {
+func (e *base) startContainerd(ctx context.Context) (_ *daemon, err error) {
 	sock := e.path("containerd.sock")
 	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = %q\n",
 		e.path("containerd-root"), e.path("containerd-state"), sock)
 	if err := os.WriteFile(e.path("containerd.toml"), []byte(config), 0o600); err != nil {
-		return err
+		return nil, err
 	}
 	cmd := exec.Command("sh", "-ec", privateRun, "containerd", e.path("containerd.toml"))
-	e.containerd, err = e.launch("containerd", cmd, true)
+	d, err := e.launch("containerd", cmd, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return e.containerd.await(ctx, func() error { return dialUnix(ctx, sock) })
+	return d, d.await(ctx, func() error { return dialUnix(ctx, sock) })
 }
 
 // startDockerd starts dockerd where containerd is: they must see the same mounts.
@@ -123,7 +98,7 @@ func (e *Engine) startDockerd(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	argv := []string{
-		fmt.Sprintf("--mount=/proc/%d/ns/mnt", e.containerd.pid), "--",
+		fmt.Sprintf("--mount=/proc/%d/ns/mnt", e.mounts), "--",
 		"dockerd", "--containerd", e.path("containerd.sock"),
 		"--data-root", e.path("data"), "--exec-root", e.path("exec"), "--pidfile", e.path("docker.pid"),
 		"--config-file", e.path("daemon.json"), "-H", "unix://" + e.Socket,
@@ -132,13 +107,7 @@ func (e *Engine) startDockerd(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", e.Socket)
-		},
-	}}
-	return e.dockerd.await(ctx, func() error { return ping(ctx, client) })
+	return e.dockerd.await(ctx, func() error { return ping(ctx, e.Socket) })
 }
 
 func dialUnix(ctx context.Context, path string) error {
@@ -149,7 +118,14 @@ func dialUnix(ctx context.Context, path string) error {
 	return conn.Close()
 }
 
-func ping(ctx context.Context, client *http.Client) error {
+// ping asks an engine that speaks Docker's API whether it is ready.
+func ping(ctx context.Context, socket string) error {
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", http.NoBody)
 	if err != nil {
 		return err
@@ -176,40 +152,22 @@ func (e *Engine) docker(ctx context.Context, stdin io.Reader, args ...string) (s
 	cmd := exec.CommandContext(ctx, "docker", append([]string{"-H", "unix://" + e.Socket}, args...)...)
 	// A configuration of its own: no context, plug-in or credentials of whoever runs the test.
 	cmd.Env = append(os.Environ(), "DOCKER_CONFIG="+e.path("cli"), "DOCKER_CONTEXT=", "DOCKER_HOST=")
-	var out, msg bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &msg
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("run docker %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(msg.String()))
-	}
-	return strings.TrimSuffix(out.String(), "\n"), nil
+	return output(cmd, stdin, args)
 }
 
 // Close removes the containers, stops the daemons, ends whatever they left, and removes the
 // directory and the world. A second Close returns the same.
 func (e *Engine) Close() error {
-	e.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		defer cancel()
+	return e.close(func(ctx context.Context) []error {
 		var errs []error
 		if e.dockerd != nil {
 			errs = append(errs, e.removeContainers(ctx), e.dockerd.stop(ctx))
 		}
 		if e.containerd != nil {
 			errs = append(errs, e.containerd.stop(ctx))
-			errs = append(errs, endLeftovers(ctx, e.dir))
 		}
-		e.thread.Close()
-		if e.World != nil {
-			errs = append(errs, e.World.Close())
-		}
-		if e.dir != "" {
-			errs = append(errs, os.RemoveAll(e.dir))
-		}
-		if err := errors.Join(errs...); err != nil {
-			e.closeErr = fmt.Errorf("close engine: %w", err)
-		}
+		return errs
 	})
-	return e.closeErr
 }
 
 // removeContainers is skipped when the engine does not answer any more: its leftovers are ended by pid.

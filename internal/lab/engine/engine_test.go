@@ -148,16 +148,16 @@ func TestEngine(t *testing.T) {
 			t.Errorf("whoami = %q", got)
 		}
 	})
-	checkClosed(t, e)
+	checkClosed(t, &e.base, e.Close)
 }
 
 // checkClosed closes the engine and looks for what might have stayed.
-func checkClosed(t *testing.T, e *Engine) {
+func checkClosed(t *testing.T, e *base, end func() error) {
 	t.Helper()
 	if pids, err := leftovers(e.dir); err != nil || len(pids) < 2 {
 		t.Errorf("found only %v of a living engine (%v): the check is blind", pids, err)
 	}
-	if err := errors.Join(e.Close(), e.Close()); err != nil {
+	if err := errors.Join(end(), end()); err != nil {
 		t.Fatal(err)
 	}
 	if pids, err := leftovers(e.dir); err != nil || len(pids) > 0 {
@@ -192,7 +192,7 @@ func TestCloseAfterTheDaemonsWereKilled(t *testing.T) {
 	if state, _ := stat(pid); state == "" || state == "Z" {
 		t.Fatal("the container died with the daemons: nothing to test")
 	}
-	checkClosed(t, e)
+	checkClosed(t, &e.base, e.Close)
 	if state, _ := stat(pid); state != "" && state != "Z" {
 		t.Errorf("the container (pid %d) lives on", pid)
 	}

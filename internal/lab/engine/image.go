@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,6 +73,15 @@ func (e *Engine) ImportTools(ctx context.Context) error { return e.Import(ctx, T
 
 // Import makes an image and gives it to the engine, tagged latest.
 func (e *Engine) Import(ctx context.Context, img Image) error {
+	return img.give(ctx, func(r io.Reader, args []string) error {
+		_, err := e.docker(ctx, r, append(args, img.Name+":latest")...)
+		return err
+	})
+}
+
+// give writes the image as the standard input of an import command, whose arguments but the last one
+// it makes.
+func (img Image) give(ctx context.Context, run func(r io.Reader, args []string) error) error {
 	args := []string{"import"}
 	for _, c := range img.Changes {
 		args = append(args, "-c", c)
@@ -83,10 +93,21 @@ func (e *Engine) Import(ctx context.Context, img Image) error {
 		w.CloseWithError(err) // nil ends the stream
 		made <- err
 	}()
-	_, err := e.docker(ctx, r, append(args, "-", img.Name+":latest")...)
-	r.Close() // if docker ended early, the writer must too
+	err := run(r, append(args, "-"))
+	r.Close() // if the command ended early, the writer must too
 	if err = errors.Join(err, <-made); err != nil {
 		return fmt.Errorf("import image %s: %w", img.Name, err)
+	}
+	return nil
+}
+
+// command is the image's CMD.
+func (img Image) command() []string {
+	for _, c := range img.Changes {
+		var words []string
+		if list, ok := strings.CutPrefix(c, "CMD "); ok && json.Unmarshal([]byte(list), &words) == nil {
+			return words
+		}
 	}
 	return nil
 }
