@@ -60,7 +60,7 @@ func newCompare(s streams) *cobra.Command {
 	f.StringSliceVar(&o.targets.ports, "port", nil, "only packets from or to this `PORT`; may be given several times")
 	f.StringVar(&o.targets.peer, "peer", "", "only packets from or to these `ADDRESSES`, for example 10.0.0.0/8")
 	f.StringVar(&o.targets.proto, "proto", "", "only this `PROTOCOL`: tcp, udp, icmp or a number")
-	f.StringVar(&o.targets.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
+	o.targets.registerEngine(cmd)
 	f.StringVar(&o.view.detail, "detail", string(tracer.DetailHooks), "`HOPS` to divide a path into: devices, hooks or tables")
 	f.DurationVar(&o.view.duration, "duration", defaultCompare, "trace for this `TIME`; 0: until interrupted")
 	f.StringVarP(&o.view.output, "output", "o", outputText, "`FORMAT`: text or json")

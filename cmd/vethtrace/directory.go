@@ -8,12 +8,6 @@ import (
 	"github.com/vethtrace/vethtrace/exporter/prom"
 )
 
-// The labels that docker compose gives its containers.
-const (
-	labelProject = "com.docker.compose.project"
-	labelService = "com.docker.compose.service"
-)
-
 // directory is what the engine has told of the containers that are traced, and
 // whether it answers. The follower writes it, scrapes read it. A nil one keeps
 // nothing.
@@ -29,7 +23,7 @@ func (d *directory) put(m member) {
 	if d == nil {
 		return
 	}
-	info := prom.Info{Image: m.Image, ComposeProject: m.Labels[labelProject], ComposeService: m.Labels[labelService]}
+	info := prom.Info{Image: m.Image, ComposeProject: m.Project(), ComposeService: m.Service()}
 	for _, network := range m.Networks {
 		info.Networks = append(info.Networks, network.Name)
 	}

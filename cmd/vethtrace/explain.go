@@ -14,7 +14,7 @@ import (
 const (
 	howNetns = "give a path, or a name that ip netns or Docker knows (see /run/netns)"
 	howPID   = "give the id of a running process"
-	howName  = "give a name or an id that docker ps lists"
+	howName  = "give a name or an id that docker ps (podman ps, nerdctl ps) lists"
 )
 
 // explainTarget adds how to name a target to an error that knows no similar name.

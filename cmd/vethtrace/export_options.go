@@ -72,7 +72,7 @@ func (o *exportOptions) register(cmd *cobra.Command) {
 	f.StringArrayVar(&o.targets.netns, "netns", nil, "trace the network namespace of this `PATH` or name, without an engine")
 	f.IntVar(&o.targets.maxTargets, "max-targets", mostTargets, "most targets at a time: `N`")
 	f.StringVar(&o.targets.memoryText, "memory", "", "most memory for figures in the kernel, a `SIZE` such as 128MiB; targets that do not fit are an error")
-	f.StringVar(&o.targets.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
+	o.targets.registerEngine(cmd)
 	f.StringVar(&o.detail, "detail", string(tracer.DetailHooks), "`HOPS` to divide a path into: devices, hooks or tables")
 	f.StringVar(&o.budget, "max-overhead", defaultBudget, "most that tracing may cost, in percent of one CPU; the hooks are attached for a part of the time then; 0: no limit: `1%`")
 	f.DurationVar(&o.slow, "slow", time.Millisecond, "journeys of this `TIME` or longer are exemplars, and on /journeys; 0: none")

@@ -32,7 +32,7 @@ func TestExport(t *testing.T) {
 			t.Fatal(err, out)
 		}
 	}
-	docker("run", "-d", "-p", "8080:80", "--label", labelProject+"=shop", "--label", labelService+"=web", "--name", "nginx", "nginx")
+	docker("run", "-d", "-p", "8080:80", "--label", "com.docker.compose.project"+"=shop", "--label", "com.docker.compose.service"+"=web", "--name", "nginx", "nginx")
 	docker("run", "-d", "--label", "traced=no", "--name", "other", "tools")
 	page := fmt.Sprintf("http://%s:8080/", e.Host.IP4)
 	args := []string{"export", "--docker-host", "unix://" + e.Socket, "--grace", "1s", "--slow", "1us", "--max-overhead", "0", "--log.level", "debug"}

@@ -3,8 +3,10 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -164,6 +166,7 @@ type targetOptions struct {
 	ports      []string
 	peer       string
 	proto      string
+	runtime    string
 	dockerHost string
 	memoryText string
 	selfCheck  bool
@@ -185,11 +188,48 @@ func (o *targetOptions) register(cmd *cobra.Command) {
 	f.StringSliceVar(&o.ports, "port", nil, "only packets from or to this `PORT`; may be given several times")
 	f.StringVar(&o.peer, "peer", "", "only packets from or to these `ADDRESSES`, for example 10.0.0.0/8")
 	f.StringVar(&o.proto, "proto", "", "only this `PROTOCOL`: tcp, udp, icmp or a number")
-	f.StringVar(&o.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
+	o.registerEngine(cmd)
 	f.BoolVar(&o.selfCheck, "self-check", false, "attach and detach in turns under the traffic that there is, and print what tracing adds to it; a minute, or --duration")
 	mustRegister(cmd, "container", o.completeContainers)
 	mustRegister(cmd, "netns", completeNetns)
 	complete(cmd, "proto", "tcp", "udp", "icmp")
+}
+
+// registerEngine adds the flags that say which engine to ask.
+func (o *targetOptions) registerEngine(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.runtime, "runtime", string(container.RuntimeAuto), "`KIND` of engine to ask: auto (all that answer), docker, podman, containerd or none")
+	f.StringVar(&o.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST, $CONTAINER_HOST for podman, $CONTAINERD_ADDRESS for containerd)")
+	complete(cmd, "runtime", runtimes()...)
+}
+
+func runtimes() []string {
+	var names []string
+	for _, r := range container.Runtimes() {
+		names = append(names, string(r))
+	}
+	return names
+}
+
+// checkEngine tells whether the flags of registerEngine fit to each other and to
+// what is asked of an engine.
+func (o *targetOptions) checkEngine() error {
+	switch {
+	case !slices.Contains(runtimes(), o.runtime):
+		return usagef("--runtime %q: want auto, docker, podman, containerd or none", o.runtime)
+	case o.runtime != string(container.RuntimeNone):
+		return nil
+	case o.dockerHost != "":
+		return usagef("--runtime none: asks no engine: leave --docker-host out")
+	case o.all || len(o.containers) > 0:
+		return usagef("--runtime none: no engine tells of containers: name a process or a namespace by --pid or --netns")
+	}
+	return nil
+}
+
+// engine is the one to ask. The caller closes it.
+func (o *targetOptions) engine() (container.Engine, error) {
+	return container.Open(container.Config{Runtime: container.Runtime(o.runtime), Host: o.dockerHost})
 }
 
 // example is what every usage error about targets ends with.
@@ -206,7 +246,7 @@ func (o *targetOptions) check(args []string) error {
 	if !o.all && len(o.containers)+len(o.pidTexts)+len(o.netns) == 0 {
 		return usagef("nothing to trace: name a container, for example %s (or --all, --pid, --netns; vethtrace --help)", example)
 	}
-	if err := o.parsePIDs(); err != nil {
+	if err := errors.Join(o.parsePIDs(), o.checkEngine()); err != nil {
 		return err
 	}
 	if o.maxTargets < 1 || o.maxTargets > mostTargets {

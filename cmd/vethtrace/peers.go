@@ -21,7 +21,7 @@ const (
 // peers names the containers behind devices of the host. It asks the engine
 // only when a device is new to it.
 type peers struct {
-	engine *container.Docker
+	engine container.Engine
 	host   *netns.NS
 
 	mu      sync.Mutex
@@ -29,7 +29,7 @@ type peers struct {
 	asked   time.Time
 }
 
-func newPeers(engine *container.Docker, host *netns.NS) *peers {
+func newPeers(engine container.Engine, host *netns.NS) *peers {
 	return &peers{engine: engine, host: host, byIndex: map[int]string{}}
 }
 

@@ -136,7 +136,10 @@ func (o *targetOptions) completeContainers(cmd *cobra.Command, _ []string, _ str
 	}
 	ctx, cancel := context.WithTimeout(ctx, completionTime)
 	defer cancel()
-	engine, err := container.NewDocker(container.Config{Host: o.dockerHost})
+	if o.runtime == string(container.RuntimeNone) {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	engine, err := o.engine()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
+	"github.com/vethtrace/vethtrace/tracer/netfilter/rules"
 )
 
 // member is a target with the containers that share its namespace.
@@ -34,16 +36,18 @@ type mapper struct {
 	mounts []mount
 	log    *slog.Logger
 	known  []container.Proxy // docker-proxy processes, where they have been looked for once for all
+	rules  func() (*rules.Set, error)
 	looked bool
 }
 
-// withProxies looks for all docker-proxy processes now, for many targets at once.
-func (m mapper) withProxies() (mapper, error) {
+// forMany looks for what all targets need now, once for many of them.
+func (m mapper) forMany() (mapper, error) {
 	var err error
 	if m.known, err = container.Proxies(m.host); err != nil {
 		return m, fmt.Errorf("find docker-proxy: %w", err)
 	}
 	m.looked = true
+	m.rules = sync.OnceValues(hostRules)
 	return m, nil
 }
 
@@ -56,7 +60,12 @@ func (m mapper) spec(c member) (tracer.TargetSpec, error) {
 	spec := tracer.TargetSpec{
 		Name: c.Name, Aliases: c.aliases, ID: c.ID, Mode: c.Mode, PID: c.PID, Netns: ns,
 	}
-	for _, p := range c.Ports {
+	ports, err := m.ports(c.Container, ns)
+	if err != nil {
+		_ = ns.Close() // the first error is what the caller needs
+		return tracer.TargetSpec{}, fmt.Errorf("target %s: %w", c.Name, err)
+	}
+	for _, p := range ports {
 		spec.Ports = append(spec.Ports, tracer.Port{Host: p.Host, Container: p.Container, Protocol: p.Protocol})
 	}
 	if ns.Inode() == m.host {
@@ -106,7 +115,7 @@ func listeners(c container.Container) ([]tracer.Listener, error) {
 func (m mapper) proxies(c container.Container) ([]int, error) {
 	if !m.looked {
 		var err error
-		if m, err = m.withProxies(); err != nil {
+		if m, err = m.forMany(); err != nil {
 			return nil, err
 		}
 	}

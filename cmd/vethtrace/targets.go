@@ -55,7 +55,7 @@ func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, 
 
 // found is what the command line's targets turned out to be.
 type found struct {
-	engine  *container.Docker // nil when none is needed
+	engine  container.Engine // nil when none is needed
 	host    *netns.NS
 	mapper  mapper
 	members []member // to begin with
@@ -93,7 +93,7 @@ func (f *found) open(o *targetOptions) error {
 		return err
 	}
 	if o.all || len(o.containers) > 0 {
-		f.engine, err = container.NewDocker(container.Config{Host: o.dockerHost})
+		f.engine, err = o.engine()
 	}
 	return err
 }
@@ -217,7 +217,7 @@ func (f *found) specs(cfg tracer.Config) ([]tracer.TargetSpec, error) {
 		return nil, err
 	}
 	specs := make([]tracer.TargetSpec, 0, len(f.members))
-	mapper, err := f.mapper.withProxies()
+	mapper, err := f.mapper.forMany()
 	if err != nil {
 		return nil, err
 	}

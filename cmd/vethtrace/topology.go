@@ -74,7 +74,7 @@ func newTopology(s streams) *cobra.Command {
 	f.StringVar(&o.from, "from", "", "explain the way of a packet from this `ADDRESS`")
 	f.StringVar(&o.to, "to", "", "and to this `[ADDRESS]:PORT/PROTO`, for example :8080/tcp; without address to the host")
 	f.StringVarP(&o.output, "output", "o", outputText, "`FORMAT`: text, json, dot, mermaid or svg")
-	f.StringVar(&o.targets.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
+	o.targets.registerEngine(cmd)
 	f.BoolVar(&o.noColor, "no-color", false, "no colors (also: NO_COLOR=1)")
 	mustRegister(cmd, "container", o.targets.completeContainers)
 	mustRegister(cmd, "netns", completeNetns)
@@ -87,7 +87,7 @@ func (o *topologyOptions) check(args []string) error {
 		return usagef("unexpected argument %q: to draw a container say --container %s", args[0], args[0])
 	}
 	o.targets.maxTargets = mostTargets
-	if err := o.targets.parsePIDs(); err != nil {
+	if err := errors.Join(o.targets.parsePIDs(), o.targets.checkEngine()); err != nil {
 		return err
 	}
 	switch o.output {
@@ -185,14 +185,10 @@ func (o *topologyOptions) read(ctx context.Context) (*wiring.Facts, error) {
 	cfg := probe.Config{Host: host, Rules: o.query != nil}
 	named := len(o.targets.containers)+len(o.targets.pids)+len(o.targets.netns) > 0
 	cfg.Whole = !named
-	var notes []string
 	// The way of a packet may lead to, and begin at, any container.
-	all, note, err := o.fromEngine(ctx, &cfg, !named || o.query != nil && len(o.targets.containers) > 0)
+	all, notes, err := o.fromEngine(ctx, &cfg, !named || o.query != nil && len(o.targets.containers) > 0)
 	if err != nil {
 		return nil, err
-	}
-	if note != "" {
-		notes = append(notes, note)
 	}
 	others, err := o.local()
 	if err != nil {
@@ -211,38 +207,43 @@ func (o *topologyOptions) read(ctx context.Context) (*wiring.Facts, error) {
 
 // fromEngine finds containers and networks. Where nothing was named an engine
 // that does not answer is a note: the bridges are there without it.
-func (o *topologyOptions) fromEngine(ctx context.Context, cfg *probe.Config, whole bool) (found []container.Container, note string, err error) {
+func (o *topologyOptions) fromEngine(ctx context.Context, cfg *probe.Config, whole bool) (found []container.Container, notes []string, err error) {
 	named := o.targets.containers
-	if len(named) == 0 && !whole {
-		return nil, "", nil
+	if len(named) == 0 && !whole || o.targets.runtime == string(container.RuntimeNone) {
+		return nil, nil, nil
 	}
-	engine, err := container.NewDocker(container.Config{Host: o.targets.dockerHost})
+	engine, err := o.targets.engine()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	defer engine.Close()
 	if cfg.Networks, err = engine.Networks(ctx); err != nil {
 		var unreachable *container.EngineError
-		if len(named) == 0 && o.targets.dockerHost == "" && errors.As(err, &unreachable) {
-			return nil, "no containers are drawn: " + oneLine(err), nil
+		if len(named) == 0 && o.targets.dockerHost == "" && o.targets.runtime == string(container.RuntimeAuto) && errors.As(err, &unreachable) {
+			return nil, []string{"no containers are drawn: " + oneLine(err)}, nil
 		}
-		return nil, "", err
+		return nil, nil, err
+	}
+	if quiet, ok := engine.(interface{ Silent() []error }); ok {
+		for _, err := range quiet.Silent() {
+			notes = append(notes, "not all containers are drawn: "+oneLine(err))
+		}
 	}
 	for _, name := range named {
 		c, err := engine.Find(ctx, name)
 		if err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 		found = append(found, c)
 	}
 	if !whole {
-		return found, "", nil
+		return found, notes, nil
 	}
 	list, err := engine.List(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	return append(found, list...), "", nil
+	return append(found, list...), notes, nil
 }
 
 // local finds what was named without an engine.

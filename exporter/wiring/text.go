@@ -240,7 +240,7 @@ func target(n *node, t wiring.Target) *node {
 	if t.PID != 0 {
 		pid = fmt.Sprintf("pid %d", t.PID)
 	}
-	line := n.add(page.Escape(t.Name), "%s", facts("("+page.Escape(t.Mode)+")", fmt.Sprintf("net:[%d]", t.Netns), pid, when(t.ID != "", "id "+short(t.ID)),
+	line := n.add(page.Escape(t.Name), "%s", facts("("+page.Escape(t.Mode)+")", fmt.Sprintf("net:[%d]", t.Netns), pid, when(t.ID != "", "id "+short(t.ID)), engine(t),
 		when(t.Image != "", "image "+page.Escape(t.Image)), when(t.Project != "", "project "+page.Escape(t.Project)), when(len(t.Aliases) > 0, "also "+page.Escape(strings.Join(t.Aliases, ", ")))))
 	line.add("", "%s", page.Escape(t.Means))
 	for _, p := range t.Published {
@@ -256,8 +256,16 @@ func target(n *node, t wiring.Target) *node {
 	return line
 }
 
+// engine names who runs a container, where that is not Docker.
+func engine(t wiring.Target) string {
+	if t.Runtime == "" || t.Runtime == "docker" {
+		return ""
+	}
+	return strings.TrimSuffix(page.Escape(t.Runtime)+" "+page.Escape(t.Space), " ")
+}
+
 func published(n *node, p wiring.Published) {
-	line := n.add("published", "%s", facts(fmt.Sprintf("%s -> %d/%s", p.Host, p.Container, page.Escape(p.Protocol)), when(len(p.Proxies) > 0, "docker-proxy "+strings.Trim(fmt.Sprint(p.Proxies), "[]"))))
+	line := n.add("published", "%s", facts(fmt.Sprintf("%s -> %d/%s", p.Host, p.Container, page.Escape(p.Protocol)), when(p.ByRules, "by the host's rules"), when(len(p.Proxies) > 0, "docker-proxy "+strings.Trim(fmt.Sprint(p.Proxies), "[]"))))
 	if p.DNAT != nil {
 		line.add("", "%s", ruleText(p.DNAT))
 	}

@@ -106,9 +106,11 @@ type Target struct {
 	Name       string       `json:"name" doc:"of the container; of others what they were named by"`
 	Aliases    []string     `json:"aliases" doc:"other containers in the same network namespace"`
 	ID         string       `json:"id" doc:"the engine's; empty without one"`
+	Runtime    string       `json:"runtime" doc:"docker, podman or containerd; empty without an engine"`
+	Space      string       `json:"space" doc:"containerd's namespace: default, k8s.io, moby; empty elsewhere"`
 	Image      string       `json:"image" doc:"the engine's; empty without one"`
 	Project    string       `json:"project" doc:"of compose; empty for none"`
-	Mode       string       `json:"mode" doc:"bridge, host, none, container:NAME, a network's name; netns without an engine"`
+	Mode       string       `json:"mode" doc:"bridge, host, none, slirp4netns, pasta, container:NAME, a network's name; netns where no engine knows"`
 	Means      string       `json:"means" doc:"what its way of being connected means for packets, in words"`
 	PID        int          `json:"pid" doc:"of its first process; 0 for a namespace without processes" min:"0"`
 	Netns      uint64       `json:"netns" doc:"inode of its network namespace"`
@@ -157,6 +159,7 @@ type Published struct {
 	Host      string `json:"host" doc:"address and port on the host"`
 	Container uint16 `json:"container" doc:"port in the container" min:"1"`
 	Protocol  string `json:"protocol" doc:"tcp, udp, sctp"`
+	ByRules   bool   `json:"by_rules" doc:"found in the rules: no engine tells of it"`
 	Proxies   []int  `json:"proxies" doc:"process ids of the userland proxies that listen on it"`
 	From      string `json:"asked_from" doc:"the address outside that the rules were asked for; empty where there is no uplink of that family"`
 	DNAT      *Rule  `json:"dnat" doc:"the rule that translates a packet from outside; null for none"`

@@ -333,6 +333,10 @@ func (w *walker) hostSocket(p rules.Packet) {
 func (w *walker) arrived(place, target string, s *container.Socket) {
 	w.step(Step{Place: cmp.Or(target, hostPlace), Kind: KindSocket, Text: "taken by " + socketText(s), Decides: true})
 	w.way.Verdict.Target, w.way.Verdict.Processes = target, holders(*s)
+	if slices.ContainsFunc(s.Holders, func(p container.Process) bool { return p.Name == keeper }) {
+		w.end(Delivered, "delivered to %s in %s, which only keeps the port for a container and answers nothing: the rules that should translate it are missing", socketText(s), place)
+		return
+	}
 	w.end(Delivered, "delivered to %s in %s", socketText(s), place)
 }
 

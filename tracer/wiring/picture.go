@@ -147,7 +147,7 @@ func enabled(option string) bool {
 
 func (f *Facts) target(m *Member, ask *asker) Target {
 	t := Target{
-		Name: m.Name, Aliases: append([]string{}, m.Aliases...), ID: m.ID, Image: m.Image, Project: m.Project(), Mode: m.Mode, PID: m.PID,
+		Name: m.Name, Aliases: append([]string{}, m.Aliases...), ID: m.ID, Runtime: string(m.Runtime), Space: m.Container.Space, Image: m.Image, Project: m.Project(), Mode: m.Mode, PID: m.PID,
 		Netns: m.Netns, Networks: []Attachment{}, Interfaces: []Interface{}, Published: []Published{}, Listens: sockets(m.Space.Sockets),
 	}
 	for _, n := range m.Networks {
@@ -168,8 +168,11 @@ func (f *Facts) target(m *Member, ask *asker) Target {
 		t.Interfaces = append(t.Interfaces, i)
 	}
 	t.Means = means(m, t.Interfaces)
-	for _, p := range m.Ports {
-		t.Published = append(t.Published, f.published(p, ask))
+	ports, byRules := f.ports(m)
+	for _, p := range ports {
+		published := f.published(p, ask)
+		published.ByRules = byRules
+		t.Published = append(t.Published, published)
 	}
 	return t
 }
@@ -186,6 +189,8 @@ func means(m *Member, in []Interface) string {
 		return "macvlan: packets go between the wire and the container without the host's rules, bridge or NAT; host and container do not reach each other by this device"
 	case slices.ContainsFunc(in, func(i Interface) bool { return i.Device.Kind == "ipvlan" && i.Lower != nil }):
 		return "ipvlan: packets go between the wire and the container without a bridge; in modes l2 and l3 without the host's rules as well"
+	case slices.ContainsFunc(in, func(i Interface) bool { return i.Device.Kind == "tun" }):
+		return "userland network (slirp4netns or pasta): a program carries packets between the container's device and its own sockets in the host's namespace; no veth, no bridge, no rule of the host's that knows the container"
 	case !slices.ContainsFunc(in, connected):
 		return "none of its devices leads to the host"
 	case slices.ContainsFunc(in, func(i Interface) bool { return i.Bridge != "" }):
@@ -219,12 +224,6 @@ func text(a netip.Addr) string {
 	return a.String()
 }
 
-// proxyKinds are the programs that take connections in place of containers,
-// beside docker-proxy, as /proc/PID/comm names them.
-func proxyKinds() []string {
-	return []string{"slirp-proxy", "vpnkit", "vpnkit-forwarde", "rootlesskit", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "passt"}
-}
-
 func (f *Facts) proxies() []Proxy {
 	list := []Proxy{}
 	for _, p := range f.Proxies {
@@ -247,7 +246,11 @@ func (f *Facts) proxies() []Proxy {
 				list[i].Listens = append(list[i].Listens, what)
 				continue
 			}
-			list = append(list, Proxy{Kind: h.Name, PID: h.PID, Listens: []string{what}})
+			proxy := Proxy{Kind: h.Name, PID: h.PID, Listens: []string{what}}
+			if m, to, ok := f.publisher(s); ok {
+				proxy.Target, proxy.To = m.Name, to.String()
+			}
+			list = append(list, proxy)
 		}
 	}
 	return list

@@ -11,6 +11,37 @@ import (
 	"github.com/vethtrace/vethtrace/tracer/netfilter/rules"
 )
 
+// proxyKinds are the programs that take connections in place of containers,
+// beside docker-proxy, as /proc/PID/comm names them.
+func proxyKinds() []string {
+	return []string{"slirp-proxy", "vpnkit", "vpnkit-forwarde", "rootlesskit", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "passt"}
+}
+
+// keeper is the program by which Podman keeps a published port from others: it
+// listens, and never answers.
+const keeper = "conmon"
+
+// publisher finds the target whose published port a socket of the host is, and
+// where a program that holds it brings the connection.
+func (f *Facts) publisher(s container.Socket) (m *Member, to netip.AddrPort, ok bool) {
+	for i := range f.Targets {
+		m := &f.Targets[i]
+		for _, p := range m.Ports {
+			if m.Wiring.Same || p.Protocol != s.Protocol || p.Host.Port() != s.Port || !s.Takes(p.Host.Addr()) && !s.Addr.IsUnspecified() {
+				continue
+			}
+			for _, in := range m.Wiring.Interfaces {
+				for _, a := range in.Dev.Addrs {
+					if !in.Dev.Loopback && a.Addr().Is4() == p.Host.Addr().Is4() {
+						return m, netip.AddrPortFrom(a.Addr(), p.Container), true
+					}
+				}
+			}
+		}
+	}
+	return nil, netip.AddrPort{}, false
+}
+
 // userland is a proxy that holds a socket.
 type userland struct {
 	kind string
@@ -42,7 +73,12 @@ func (w *walker) proxied(s *container.Socket, proxy *userland, p rules.Packet) {
 	who := fmt.Sprintf("%s[%d], which listens on %s %s", proxy.kind, proxy.pid, s.Protocol, netip.AddrPortFrom(s.Addr, s.Port))
 	if !proxy.to.IsValid() {
 		v.Processes = holders(*s)
-		w.end(Proxied, "answered by %s: %s; where it forwards is not to be seen from here", who, v.Why)
+		if m, to, ok := w.f.publisher(*s); ok {
+			v.Target = m.Name
+			w.end(Proxied, "answered by %s: %s; it brings the connection to %s in the namespace of %s, past the host's rules", who, v.Why, to, m.Name)
+		} else {
+			w.end(Proxied, "answered by %s: %s; where it forwards is not to be seen from here", who, v.Why)
+		}
 		w.answerFromHost(p)
 		return
 	}

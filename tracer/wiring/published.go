@@ -49,6 +49,35 @@ func (f *Facts) published(p container.Port, ask *asker) Published {
 	return out
 }
 
+// PortsByRules lists what the rules of the host publish to one of these
+// addresses: for targets whose ports no engine tells of.
+func PortsByRules(set *rules.Set, addrs []netip.Addr) []container.Port {
+	if set == nil {
+		return nil
+	}
+	var ports []container.Port
+	for _, f := range set.PortForwards(addrs) {
+		ports = append(ports, container.Port{Host: f.Host, Container: f.To.Port(), Protocol: protocolName(f.Proto)})
+	}
+	return ports
+}
+
+// ports are a target's published ports; byRules tells that no engine knows them.
+func (f *Facts) ports(m *Member) (ports []container.Port, byRules bool) {
+	if len(m.Ports) > 0 || m.Runtime.TellsPorts() || m.Wiring.Same {
+		return m.Ports, false
+	}
+	var addrs []netip.Addr
+	for _, in := range m.Wiring.Interfaces {
+		for _, p := range in.Dev.Addrs {
+			if !in.Dev.Loopback {
+				addrs = append(addrs, p.Addr())
+			}
+		}
+	}
+	return PortsByRules(f.Host.Rules, addrs), true
+}
+
 // deciding finds the rule that translates and the first one of FORWARD that
 // accepts; nil where there is none.
 func deciding(steps []rules.Step) (dnat, accept *rules.Step) {
