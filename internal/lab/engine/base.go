@@ -67,8 +67,8 @@ func (e *base) close(stop func(ctx context.Context) []error) error {
 			errs = append(errs, endLeftovers(ctx, e.dir))
 		}
 		e.thread.Close()
-		if e.World != nil {
-			errs = append(errs, e.World.Close())
+		if world := e.World; world != nil {
+			errs = append(errs, world.Close())
 		}
 		if e.dir != "" {
 			errs = append(errs, os.RemoveAll(e.dir))

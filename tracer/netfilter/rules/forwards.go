@@ -65,12 +65,7 @@ func forwards(r *Rule) []PortForward {
 func (a *asks) add(s Stmt) {
 	switch s := s.(type) {
 	case Test:
-		if p, ok := s.Match.(Ports); ok && !p.Dst.any() && !p.NotDst {
-			a.proto, a.ports, a.ok = p.Proto, p.Dst, true
-		}
-		if m, ok := s.Match.(Multiport); ok && m.Dst && !m.Src && !m.Not && len(m.Ports) == 1 {
-			a.ports, a.ok = m.Ports[0], true
-		}
+		a.match(s.Match)
 	case Compare:
 		if s.Op == EQ {
 			a.equal(s.Left, s.Right)
@@ -78,6 +73,20 @@ func (a *asks) add(s Stmt) {
 	case Between:
 		if isDstPort(s.Left) && !s.Not && len(s.From) == 2 && len(s.To) == 2 {
 			a.ports, a.ok = PortRange{binary.BigEndian.Uint16(s.From), binary.BigEndian.Uint16(s.To)}, true
+		}
+	}
+}
+
+// match takes a condition of xtables.
+func (a *asks) match(m Match) {
+	switch m := m.(type) {
+	case Ports:
+		if !m.Dst.any() && !m.NotDst {
+			a.proto, a.ports, a.ok = m.Proto, m.Dst, true
+		}
+	case Multiport:
+		if m.Dst && !m.Src && !m.Not && len(m.Ports) == 1 {
+			a.ports, a.ok = m.Ports[0], true
 		}
 	}
 }
