@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,11 +30,15 @@ With --from and --to it explains the way of a connection's first packet instead,
 the rule that decides each, what becomes of it, and the way of the answer. The rules are read and
 evaluated; no packet is sent, nothing is attached, nothing changes.
 
+With --watch it prints what changes, as it happens, a dated line each: containers, devices, addresses,
+published ports, rules, sets, chains. Ctrl-C ends it.
+
 Exit status: 0 done, 1 failed, 2 usage, 3 not allowed by the rights, 4 no such target.`
 
 const topologyExample = `  vethtrace topology
   vethtrace topology --container nginx -o svg > nginx.svg
-  vethtrace topology --container nginx --from 198.51.100.2 --to :8080/tcp`
+  vethtrace topology --container nginx --from 198.51.100.2 --to :8080/tcp
+  vethtrace topology --watch --duration 1m -o ndjson`
 
 // The outputs that only this command has.
 const (
@@ -48,7 +53,10 @@ type topologyOptions struct {
 	from, to string
 	output   string
 	noColor  bool
+	watch    bool
+	duration time.Duration
 	query    *wiring.Query // nil without --from and --to
+	watching bool          // what has ended since is no error
 }
 
 func newTopology(s streams) *cobra.Command {
@@ -63,6 +71,9 @@ func newTopology(s streams) *cobra.Command {
 			if err := o.check(args); err != nil {
 				return err
 			}
+			if o.watch {
+				return o.follow(cmd.Context(), s)
+			}
 			return o.run(cmd.Context(), s)
 		},
 	}
@@ -73,12 +84,14 @@ func newTopology(s streams) *cobra.Command {
 	f.StringArrayVar(&o.targets.netns, "netns", nil, "draw the network namespace of this `PATH` or name, without an engine")
 	f.StringVar(&o.from, "from", "", "explain the way of a packet from this `ADDRESS`")
 	f.StringVar(&o.to, "to", "", "and to this `[ADDRESS]:PORT/PROTO`, for example :8080/tcp; without address to the host")
-	f.StringVarP(&o.output, "output", "o", outputText, "`FORMAT`: text, json, dot, mermaid or svg")
+	f.StringVarP(&o.output, "output", "o", outputText, "`FORMAT`: text, json, dot, mermaid or svg; with --watch text or ndjson")
+	f.BoolVar(&o.watch, "watch", false, "print changes as they happen")
+	f.DurationVar(&o.duration, "duration", 0, "end --watch after this `TIME`; 0: when interrupted")
 	o.targets.registerEngine(cmd)
 	f.BoolVar(&o.noColor, "no-color", false, "no colors (also: NO_COLOR=1)")
 	mustRegister(cmd, "container", o.targets.completeContainers)
 	mustRegister(cmd, "netns", completeNetns)
-	complete(cmd, "output", outputText, outputJSON, outputDot, outputMermaid, outputSVG)
+	complete(cmd, "output", outputText, outputJSON, outputNDJSON, outputDot, outputMermaid, outputSVG)
 	return cmd
 }
 
@@ -90,10 +103,8 @@ func (o *topologyOptions) check(args []string) error {
 	if err := errors.Join(o.targets.parsePIDs(), o.targets.checkEngine()); err != nil {
 		return err
 	}
-	switch o.output {
-	case outputText, outputJSON, outputDot, outputMermaid, outputSVG:
-	default:
-		return usagef("--output %q: want text, json, dot, mermaid or svg", o.output)
+	if err := o.checkWatch(); err != nil {
+		return err
 	}
 	if o.from == "" && o.to == "" {
 		return nil
@@ -182,20 +193,9 @@ func (o *topologyOptions) read(ctx context.Context) (*wiring.Facts, error) {
 		return nil, fmt.Errorf("open our own network namespace: %w", err)
 	}
 	defer host.Close()
-	cfg := probe.Config{Host: host, Rules: o.query != nil}
-	named := len(o.targets.containers)+len(o.targets.pids)+len(o.targets.netns) > 0
-	cfg.Whole = !named
-	// The way of a packet may lead to, and begin at, any container.
-	all, notes, err := o.fromEngine(ctx, &cfg, !named || o.query != nil && len(o.targets.containers) > 0)
+	cfg, notes, err := o.config(ctx, host)
 	if err != nil {
 		return nil, err
-	}
-	others, err := o.local()
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range group(append(all, others...), host.Inode()) {
-		cfg.Targets = append(cfg.Targets, probe.Target{Container: m.Container, Aliases: m.aliases})
 	}
 	facts, err := probe.Read(cfg)
 	if err != nil {
@@ -203,6 +203,26 @@ func (o *topologyOptions) read(ctx context.Context) (*wiring.Facts, error) {
 	}
 	facts.Notes = append(facts.Notes, notes...)
 	return facts, nil
+}
+
+// config says what to read. The notes say why there are no containers.
+func (o *topologyOptions) config(ctx context.Context, host *netns.NS) (cfg probe.Config, notes []string, err error) {
+	cfg = probe.Config{Host: host, Rules: o.query != nil}
+	named := len(o.targets.containers)+len(o.targets.pids)+len(o.targets.netns) > 0
+	cfg.Whole = !named
+	// The way of a packet may lead to, and begin at, any container.
+	all, notes, err := o.fromEngine(ctx, &cfg, !named || o.query != nil && len(o.targets.containers) > 0)
+	if err != nil {
+		return cfg, nil, err
+	}
+	others, err := o.local()
+	if err != nil {
+		return cfg, nil, err
+	}
+	for _, m := range group(append(all, others...), host.Inode()) {
+		cfg.Targets = append(cfg.Targets, probe.Target{Container: m.Container, Aliases: m.aliases})
+	}
+	return cfg, notes, nil
 }
 
 // fromEngine finds containers and networks. Where nothing was named an engine
@@ -231,6 +251,9 @@ func (o *topologyOptions) fromEngine(ctx context.Context, cfg *probe.Config, who
 	}
 	for _, name := range named {
 		c, err := engine.Find(ctx, name)
+		if o.watching && statusOf(err) == exitNoTarget {
+			continue
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -251,6 +274,9 @@ func (o *topologyOptions) local() ([]container.Container, error) {
 	var found []container.Container
 	for _, pid := range o.targets.pids {
 		c, err := container.FromPID(pid)
+		if err != nil && o.watching {
+			continue
+		}
 		if err != nil {
 			return nil, explainTarget(err, howPID)
 		}
@@ -258,6 +284,9 @@ func (o *topologyOptions) local() ([]container.Container, error) {
 	}
 	for _, path := range o.targets.netns {
 		c, err := container.FromNetns(path)
+		if err != nil && o.watching {
+			continue
+		}
 		if errors.Is(err, netns.ErrNotNamespace) {
 			return nil, notNamespace(path, err)
 		}

@@ -5,6 +5,7 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -102,6 +103,9 @@ func (r *reader) one(t Target) (wiring.Member, error) {
 		return m, err
 	}
 	defer ns.Close()
+	if t.Netns != 0 && ns.Inode() != t.Netns {
+		return m, errors.New("what was found as its process is another one's now")
+	}
 	if ns.Inode() == r.cfg.Host.Inode() {
 		m.Wiring.Same = true
 		m.Space.Sockets, err = r.own(t.Container)
