@@ -45,6 +45,8 @@ volatile const bool cfg_gro = false;
 volatile const bool cfg_budget = false;
 /* Numbers of two drop reasons of the running kernel: a netfilter verdict, and a tap's copy that found no room. */
 volatile const __u32 cfg_reason_netfilter = 0, cfg_reason_tap = 0;
+/* What netfilter drops is kept with its addresses: somebody asks the rules about it. */
+volatile const bool cfg_keep_dropped = false;
 /* Some target shares the host's namespace. */
 volatile const bool cfg_host_mode = false;
 

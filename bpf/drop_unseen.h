@@ -6,25 +6,6 @@
 #ifndef VT_DROP_UNSEEN_H
 #define VT_DROP_UNSEEN_H
 
-static __always_inline void vt_add_drop(const struct vt_drop_key *key)
-{
-	__u64 one = 1, *count;
-
-	count = bpf_map_lookup_elem(&vt_drops, key);
-	if (count) {
-		__sync_fetch_and_add(count, 1);
-		return;
-	}
-	if (!bpf_map_update_elem(&vt_drops, key, &one, 1 /* BPF_NOEXIST */))
-		return;
-	/* another CPU was faster, or the table is full */
-	count = bpf_map_lookup_elem(&vt_drops, key);
-	if (count)
-		__sync_fetch_and_add(count, 1);
-	else
-		vt_note(drops_unlisted);
-}
-
 /* Number plus 1 of the target that an end of a connection belongs to, or 0. */
 static __always_inline __u16 vt_owner_of_end(const struct nf_conntrack_tuple *end, __u8 protocol)
 {
@@ -65,42 +46,6 @@ static __always_inline void vt_whose(struct sk_buff *skb, const struct vt_packet
 			owner = vt_lookup_port(packet->protocol, packet->source_port) & ~VT_PORT_PUBLISHED;
 		target[VT_INGRESS] = vt_destined(packet);
 		target[VT_EGRESS] = owner;
-	}
-}
-
-/* What a freed packet still says about where it was. */
-struct vt_place {
-	__u32 netns; /* 0: not known */
-	__u32 ifindex; /* of its device, 0 none */
-	__u32 out; /* of the device that its route leads to, 0 none */
-	__u8 role; /* of its device */
-	bool local; /* its route leads to this namespace's own sockets */
-};
-
-static __always_inline void vt_find_place(struct sk_buff *skb, struct vt_place *place)
-{
-	__u64 route = skb->_skb_refdst & ~1ULL, address = 0; /* bit 0: not counted (SKB_DST_NOREF) */
-	struct net_device *device, *out;
-	struct vt_device *known;
-	struct sock *sk = skb->sk;
-
-	if (route) {
-		out = vt_cast(struct dst_entry, route)->dev;
-		place->out = out->ifindex;
-		place->local = out->flags & 8 /* IFF_LOOPBACK */;
-	}
-	/* UDP keeps a size where the device was (dev_scratch): a pointer of the kernel has its top bit set */
-	bpf_probe_read_kernel(&address, sizeof(address), &skb->dev);
-	if (address >> 63) {
-		device = vt_cast(struct net_device, address);
-		place->netns = vt_netns(device);
-		place->ifindex = device->ifindex;
-		known = vt_lookup_device(place->netns, place->ifindex);
-		place->role = known ? known->role : VT_ROLE_NONE;
-	} else if (sk) {
-		place->netns = sk->__sk_common.skc_net.net->ns.inum;
-	} else if (route) {
-		place->netns = vt_netns(out);
 	}
 }
 
@@ -193,6 +138,8 @@ VT_COLD int vt_drop_unseen(struct sk_buff *skb, __u32 reason)
 		vt_add_drop(&drop);
 		if (after_end)
 			continue;
+		if (cfg_keep_dropped && verdict)
+			vt_keep_dropped(skb, &drop);
 		vt_count(drop.target, direction, started, 1);
 		vt_count(drop.target, direction, dropped, 1);
 	}

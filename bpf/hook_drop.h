@@ -16,7 +16,8 @@ static __always_inline __u64 vt_history(struct vt_slot *slot)
 	return history;
 }
 
-static __always_inline void vt_count_drop(struct vt_slot *slot, __u32 direction, __u32 reason, bool after_end)
+static __always_inline void vt_count_drop(struct sk_buff *skb, struct vt_slot *slot, __u32 direction, __u32 reason,
+					  bool after_end)
 {
 	struct vt_drop_key key = {
 		.target = slot->target[direction],
@@ -35,6 +36,8 @@ static __always_inline void vt_count_drop(struct vt_slot *slot, __u32 direction,
 			key.ifindex = slot->ifindex[last];
 	}
 	vt_add_drop(&key);
+	if (cfg_keep_dropped && reason == cfg_reason_netfilter && !after_end)
+		vt_keep_dropped(skb, &key);
 }
 
 static __always_inline void vt_drop_live(struct sk_buff *skb, struct vt_slot *slot, struct vt_found found,
@@ -48,8 +51,8 @@ static __always_inline void vt_drop_live(struct sk_buff *skb, struct vt_slot *sl
 	}
 	vt_count(slot->target[VT_INGRESS], VT_INGRESS, dropped, 1);
 	vt_count(slot->target[VT_EGRESS], VT_EGRESS, dropped, 1);
-	vt_count_drop(slot, VT_INGRESS, reason, false);
-	vt_count_drop(slot, VT_EGRESS, reason, false);
+	vt_count_drop(skb, slot, VT_INGRESS, reason, false);
+	vt_count_drop(skb, slot, VT_EGRESS, reason, false);
 	if (cfg_slow_ns || cfg_sample) {
 		__u32 flags = vt_wanted(now - slot->start);
 
@@ -82,7 +85,7 @@ int BPF_PROG(vt_kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 	}
 	slot = vt_slot_of(found);
 	if (slot->target[VT_INGRESS] && vt_seize(found)) {
-		vt_count_drop(slot, VT_INGRESS, reason, true);
+		vt_count_drop(skb, slot, VT_INGRESS, reason, true);
 		slot->target[VT_INGRESS] = 0; /* once */
 		vt_release(found);
 	}

@@ -196,6 +196,37 @@ struct vt_drop_key {
 	__u64 history; /* the last eight hooks, the latest in the low byte */
 };
 
+/* Packets that netfilter dropped at one place, from one address to another one and its port. */
+struct vt_dropped_key {
+	struct vt_drop_key drop;
+	__u64 source_high, source_low; /* as in vt_address */
+	__u64 target_high, target_low;
+	__u16 target_port; /* host byte order; of the echo for ICMP */
+	__u8 protocol;
+	__u8 pad[5];
+};
+
+/* How many of them there were, and what the first one said about itself. */
+struct vt_dropped {
+	__u64 count;
+	/* what opened its connection, as it was before any translation; ports in network byte order */
+	__u64 opened_source_high, opened_source_low;
+	__u64 opened_target_high, opened_target_low;
+	__u16 opened_source_port, opened_target_port;
+	__u16 source_port;
+	__u8 ctinfo; /* enum ip_conntrack_info */
+	__u8 tracked; /* 1: it has a connection */
+	__u32 status; /* of the connection, enum ip_conntrack_status */
+	__u32 netns; /* inode; 0: not known */
+	__u32 ifindex; /* of the device it was at; 0: none */
+	__u32 out; /* of the device that its route leads to; 0: none */
+	__u8 role; /* of the device it was at, enum vt_role */
+	__u8 local; /* 1: its route leads to this namespace's own sockets */
+	__u8 tcp_flags;
+	__u8 icmp_type, icmp_code;
+	__u8 pad[3];
+};
+
 /* A device (or, with ifindex 0, a namespace) and whose it is. */
 struct vt_device {
 	__u32 netns; /* inode; 0: free */
@@ -255,6 +286,8 @@ _Static_assert(sizeof(struct vt_account) == 96, "accounts of two shards share no
 _Static_assert(sizeof(struct vt_global) == 128, "what every packet counts is in one cache line per CPU");
 _Static_assert(sizeof(struct vt_device) == 16, "four devices in a cache line");
 _Static_assert(sizeof(struct vt_drop_key) == 24, "a hash key has no holes");
+_Static_assert(sizeof(struct vt_dropped_key) == 64, "a hash key has no holes");
+_Static_assert(sizeof(struct vt_dropped) == 72, "a value has no holes");
 _Static_assert(VT_HOOK_NETFILTER + 2 * 5 * VT_BORDERS == VT_HOOK_MAX, "every netfilter border has its number");
 _Static_assert(VT_HOOK_MAX < 256, "a hook fits into a stamp");
 

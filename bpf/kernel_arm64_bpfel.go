@@ -61,6 +61,42 @@ type KernelVtDropKey struct {
 	History   uint64
 }
 
+type KernelVtDropped struct {
+	_                structs.HostLayout
+	Count            uint64
+	OpenedSourceHigh uint64
+	OpenedSourceLow  uint64
+	OpenedTargetHigh uint64
+	OpenedTargetLow  uint64
+	OpenedSourcePort uint16
+	OpenedTargetPort uint16
+	SourcePort       uint16
+	Ctinfo           uint8
+	Tracked          uint8
+	Status           uint32
+	Netns            uint32
+	Ifindex          uint32
+	Out              uint32
+	Role             uint8
+	Local            uint8
+	TcpFlags         uint8
+	IcmpType         uint8
+	IcmpCode         uint8
+	Pad              [3]uint8
+}
+
+type KernelVtDroppedKey struct {
+	_          structs.HostLayout
+	Drop       KernelVtDropKey
+	SourceHigh uint64
+	SourceLow  uint64
+	TargetHigh uint64
+	TargetLow  uint64
+	TargetPort uint16
+	Protocol   uint8
+	Pad        [5]uint8
+}
+
 type KernelVtFlag uint32
 
 const (
@@ -305,6 +341,7 @@ type KernelVtTypes struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	KernelMapVtAccounts         = "vt_accounts"
+	KernelMapVtDroppedPackets   = "vt_dropped_packets"
 	KernelMapVtDrops            = "vt_drops"
 	KernelMapVtFree             = "vt_free"
 	KernelMapVtGlobals          = "vt_globals"
@@ -368,6 +405,7 @@ const (
 	KernelVarCfgGro             = "cfg_gro"
 	KernelVarCfgHostMode        = "cfg_host_mode"
 	KernelVarCfgHostNetns       = "cfg_host_netns"
+	KernelVarCfgKeepDropped     = "cfg_keep_dropped"
 	KernelVarCfgPathMask        = "cfg_path_mask"
 	KernelVarCfgPeerHigh        = "cfg_peer_high"
 	KernelVarCfgPeerLow         = "cfg_peer_low"
@@ -498,15 +536,16 @@ type KernelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type KernelMapSpecs struct {
-	VtAccounts *ebpf.MapSpec `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.MapSpec `ebpf:"vt_drops"`
-	VtFree     *ebpf.MapSpec `ebpf:"vt_free"`
-	VtGlobals  *ebpf.MapSpec `ebpf:"vt_globals"`
-	VtHists    *ebpf.MapSpec `ebpf:"vt_hists"`
-	VtNull     *ebpf.MapSpec `ebpf:"vt_null"`
-	VtPaths    *ebpf.MapSpec `ebpf:"vt_paths"`
-	VtRecords  *ebpf.MapSpec `ebpf:"vt_records"`
-	VtWaiting  *ebpf.MapSpec `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.MapSpec `ebpf:"vt_accounts"`
+	VtDroppedPackets *ebpf.MapSpec `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.MapSpec `ebpf:"vt_drops"`
+	VtFree           *ebpf.MapSpec `ebpf:"vt_free"`
+	VtGlobals        *ebpf.MapSpec `ebpf:"vt_globals"`
+	VtHists          *ebpf.MapSpec `ebpf:"vt_hists"`
+	VtNull           *ebpf.MapSpec `ebpf:"vt_null"`
+	VtPaths          *ebpf.MapSpec `ebpf:"vt_paths"`
+	VtRecords        *ebpf.MapSpec `ebpf:"vt_records"`
+	VtWaiting        *ebpf.MapSpec `ebpf:"vt_waiting"`
 }
 
 // KernelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -523,6 +562,7 @@ type KernelVariableSpecs struct {
 	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.VariableSpec `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
@@ -580,20 +620,22 @@ func (o *KernelObjects) Close() error {
 //
 // It can be passed to LoadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type KernelMaps struct {
-	VtAccounts *ebpf.Map `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.Map `ebpf:"vt_drops"`
-	VtFree     *ebpf.Map `ebpf:"vt_free"`
-	VtGlobals  *ebpf.Map `ebpf:"vt_globals"`
-	VtHists    *ebpf.Map `ebpf:"vt_hists"`
-	VtNull     *ebpf.Map `ebpf:"vt_null"`
-	VtPaths    *ebpf.Map `ebpf:"vt_paths"`
-	VtRecords  *ebpf.Map `ebpf:"vt_records"`
-	VtWaiting  *ebpf.Map `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.Map `ebpf:"vt_accounts"`
+	VtDroppedPackets *ebpf.Map `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.Map `ebpf:"vt_drops"`
+	VtFree           *ebpf.Map `ebpf:"vt_free"`
+	VtGlobals        *ebpf.Map `ebpf:"vt_globals"`
+	VtHists          *ebpf.Map `ebpf:"vt_hists"`
+	VtNull           *ebpf.Map `ebpf:"vt_null"`
+	VtPaths          *ebpf.Map `ebpf:"vt_paths"`
+	VtRecords        *ebpf.Map `ebpf:"vt_records"`
+	VtWaiting        *ebpf.Map `ebpf:"vt_waiting"`
 }
 
 func (m *KernelMaps) Close() error {
 	return _KernelClose(
 		m.VtAccounts,
+		m.VtDroppedPackets,
 		m.VtDrops,
 		m.VtFree,
 		m.VtGlobals,
@@ -619,6 +661,7 @@ type KernelVariables struct {
 	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.Variable `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.Variable `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.Variable `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.Variable `ebpf:"cfg_peer_low"`

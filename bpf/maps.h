@@ -237,6 +237,19 @@ struct {
 } vt_drops SEC(".maps");
 
 /*
+ * What netfilter dropped, told apart by addresses and port, so that Go can ask
+ * the rules about it. Key: place, addresses, port; value: how many, the first
+ * one's other fields; writer: kfree_skb; reader: Go, which empties it. Full: the
+ * packet is in vt_drops only, and what dropped it is not known.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 512);
+	__type(key, struct vt_dropped_key);
+	__type(value, struct vt_dropped);
+} vt_dropped_packets SEC(".maps");
+
+/*
  * What follows a journey's end. Key: (target * 3 + what) * shards + shard, what
  * being 0 transport, 1 reader, 2 proxy; writer: socket programs; reader: Go.
  */

@@ -35,6 +35,7 @@
 #include "hook_device_tp.h"
 #include "hook_netfilter.h"
 #include "hook_softirq.h"
+#include "drop_count.h"
 #include "drop_unseen.h"
 #include "hook_drop.h"
 #include "hook_socket.h"

@@ -51,6 +51,9 @@ type Config struct {
 	// Skip is told of a target of Open's that cannot be traced, because no packet
 	// can reach it or it has just ended, and that is left out; nil: Open fails.
 	Skip func(spec TargetSpec, err error)
+	// DropRules tells which rule dropped what netfilter drops. Rules are read when
+	// tracing begins, and again when a snapshot has such drops.
+	DropRules bool
 	// ExtraNulls is how many more null hops lie behind each one: what all of
 	// them cost must be taken out of the hop that they lie in, which judges the
 	// correction. For measurements of vethtrace itself.

@@ -157,18 +157,37 @@ func skipsSince(now, prev []Skip) []Skip {
 }
 
 func dropsSince(now, prev []Drop) []Drop {
-	old := make(map[Drop]uint64, len(prev))
+	type place struct {
+		direction   Direction
+		hop, reason string
+	}
+	old := make(map[place]Drop, len(prev))
 	for _, p := range prev {
-		n := p.Count
-		p.Count = 0
-		old[p] += n
+		old[place{p.Direction, p.Hop, p.Reason}] = p
 	}
 	var d []Drop
 	for _, n := range now {
-		kind := n
-		kind.Count = 0
-		if n.Count = grown(n.Count, old[kind]); n.Count > 0 {
+		before := old[place{n.Direction, n.Hop, n.Reason}]
+		if n.Count = grown(n.Count, before.Count); n.Count > 0 {
+			n.Rules = rulesSince(n.Rules, before.Rules)
 			d = append(d, n)
+		}
+	}
+	return d
+}
+
+// rulesSince leaves out rules that dropped no more. One that became known
+// meanwhile has dropped what was not known before.
+func rulesSince(now, prev []DropRule) []DropRule {
+	var d []DropRule
+	for _, r := range now {
+		for _, p := range prev {
+			if r.same(p) {
+				r.Count = grown(r.Count, p.Count)
+			}
+		}
+		if r.Count > 0 {
+			d = append(d, r)
 		}
 	}
 	return d

@@ -204,8 +204,11 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 		return err
 	}
 	var reasons map[uint32]string
-	if cfg.budgeted() {
+	if cfg.budgeted() || cfg.DropRules {
 		reasons = dropReasons(o.types)
+	}
+	if !cfg.DropRules {
+		o.spec.Maps["vt_dropped_packets"].MaxEntries = 1
 	}
 	high, low, maskHigh, maskLow := prefixWords(cfg)
 	for name, value := range map[string]any{
@@ -223,6 +226,7 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 		"cfg_gro":              f.napi && cfg.Detail != DetailDevices,
 		"cfg_switchable":       f.switchable,
 		"cfg_budget":           cfg.budgeted(),
+		"cfg_keep_dropped":     cfg.DropRules,
 		"cfg_reason_netfilter": reasonNumber(reasons, "NETFILTER_DROP"),
 		"cfg_reason_tap":       reasonNumber(reasons, "PACKET_SOCK_ERROR"),
 		"cfg_cgroup_subsys":    subsys,

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -207,6 +208,36 @@ type Drop struct {
 	Hop       string // netfilter/forward
 	Reason    string // NETFILTER_DROP, as the kernel's enum skb_drop_reason names it, without prefix
 	Count     uint64
+	// Rules say what netfilter dropped them by, most packets first; none for drops
+	// of other reasons, and where nobody asked (Config.DropRules).
+	Rules []DropRule
+}
+
+// DropRule is by what some of the packets of a Drop were dropped.
+type DropRule struct {
+	Count  uint64
+	Packet string         // one of them: 198.51.100.2:40312 -> 172.17.0.2:7 udp; "" where none was kept
+	Rule   *NetfilterRule // nil: not known
+	Why    string         // it is not known
+}
+
+// NetfilterRule names a rule, or the policy of a base chain.
+type NetfilterRule struct {
+	Backend string // nft, legacy
+	Family  string // ip, ip6, inet
+	Table   string
+	Chain   string
+	Number  int    // its place in its chain, from 1; 0 for the chain's policy
+	Text    string // as its user writes it; "policy drop"
+	Handle  uint64 // of nf_tables; 0 for others
+}
+
+// String is the rule with where it stands: "ip filter/DOCKER-USER rule 1: -A DOCKER-USER -j DROP".
+func (r NetfilterRule) String() string {
+	if r.Number == 0 {
+		return fmt.Sprintf("%s of %s %s/%s", r.Text, r.Family, r.Table, r.Chain)
+	}
+	return fmt.Sprintf("%s %s/%s rule %d: %s", r.Family, r.Table, r.Chain, r.Number, r.Text)
 }
 
 // Proxied describes a published port that docker-proxy answered.

@@ -42,6 +42,10 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
+	t.judge.judge(t.final)
+	for of, list := range drops {
+		t.judge.attach(of, list, t.kernel.reason)
+	}
 	inFlight := t.inFlight()
 	null := t.nulls()
 	paths := t.seen.byTarget()
@@ -278,6 +282,9 @@ func (t *Tracer) peerName(of *target, peer uint16) string {
 
 func (t *Tracer) drops() (map[*target][]Drop, error) {
 	byTarget := map[*target][]Drop{}
+	if err := t.judge.gather(t); err != nil {
+		return nil, err
+	}
 	var key bpf.KernelVtDropKey
 	var count uint64
 	entries := t.kernel.maps.VtDrops.Iterate()
@@ -298,7 +305,7 @@ func (t *Tracer) drops() (map[*target][]Drop, error) {
 		return nil, fmt.Errorf("read drops: %w", err)
 	}
 	for _, target := range t.removed {
-		byTarget[target] = target.drops
+		byTarget[target] = slices.Clone(target.drops)
 	}
 	for _, drops := range byTarget {
 		slices.SortFunc(drops, func(a, b Drop) int { return int(b.Count) - int(a.Count) })

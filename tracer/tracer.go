@@ -42,6 +42,7 @@ type Tracer struct {
 	chains    *chainPlan     // of the host's namespace
 	foreign   *neighbours
 	seen      *collection
+	judge     *judge // nil: nobody asks which rules drop
 	windows   *windows
 	cycle     *cycle // nil without a budget
 	hostQueue bool   // an NFQUEUE is bound in the host's namespace
@@ -105,6 +106,7 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	if t.cfg.budgeted() {
 		t.cycle = newCycle(t)
 	}
+	t.readRules(targets)
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}
@@ -129,6 +131,19 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	}
 	t.begin(ctx)
 	return nil
+}
+
+// readRules reads the rules as they are before the first packet, if somebody
+// wants to know which of them drop some.
+func (t *Tracer) readRules(targets []*target) {
+	if !t.cfg.DropRules {
+		return
+	}
+	t.judge = newJudge()
+	t.judge.watch(t.host)
+	for _, target := range targets {
+		t.judge.watch(target.ns)
+	}
 }
 
 // progress turns attachments that are done into targets, for those who look on.
@@ -222,6 +237,7 @@ func (t *Tracer) Add(spec TargetSpec) error {
 		return closing(target.ns, err)
 	}
 	t.targets[target.number] = target
+	t.judge.watch(target.ns)
 	target.base = t.account(target)
 	delete(t.seen.waiting, target.number)
 	t.kernel.mem.clearWaiting(target.number)
@@ -261,6 +277,7 @@ func (t *Tracer) remove(target *target) error {
 	t.keep(target)
 	target.gone, target.end = true, time.Now()
 	t.removed = append(t.removed, target)
+	t.judge.leave(target)
 	return errors.Join(err, target.ns.Close())
 }
 

@@ -54,6 +54,42 @@ type BpftestVtDropKey struct {
 	History   uint64
 }
 
+type BpftestVtDropped struct {
+	_                structs.HostLayout
+	Count            uint64
+	OpenedSourceHigh uint64
+	OpenedSourceLow  uint64
+	OpenedTargetHigh uint64
+	OpenedTargetLow  uint64
+	OpenedSourcePort uint16
+	OpenedTargetPort uint16
+	SourcePort       uint16
+	Ctinfo           uint8
+	Tracked          uint8
+	Status           uint32
+	Netns            uint32
+	Ifindex          uint32
+	Out              uint32
+	Role             uint8
+	Local            uint8
+	TcpFlags         uint8
+	IcmpType         uint8
+	IcmpCode         uint8
+	Pad              [3]uint8
+}
+
+type BpftestVtDroppedKey struct {
+	_          structs.HostLayout
+	Drop       BpftestVtDropKey
+	SourceHigh uint64
+	SourceLow  uint64
+	TargetHigh uint64
+	TargetLow  uint64
+	TargetPort uint16
+	Protocol   uint8
+	Pad        [5]uint8
+}
+
 type BpftestVtFlow struct {
 	_      structs.HostLayout
 	Tag    uint32
@@ -194,6 +230,7 @@ type BpftestVtTypes struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BpftestMapVtAccounts         = "vt_accounts"
+	BpftestMapVtDroppedPackets   = "vt_dropped_packets"
 	BpftestMapVtDrops            = "vt_drops"
 	BpftestMapVtFree             = "vt_free"
 	BpftestMapVtGlobals          = "vt_globals"
@@ -214,6 +251,7 @@ const (
 	BpftestVarCfgGro             = "cfg_gro"
 	BpftestVarCfgHostMode        = "cfg_host_mode"
 	BpftestVarCfgHostNetns       = "cfg_host_netns"
+	BpftestVarCfgKeepDropped     = "cfg_keep_dropped"
 	BpftestVarCfgPathMask        = "cfg_path_mask"
 	BpftestVarCfgPeerHigh        = "cfg_peer_high"
 	BpftestVarCfgPeerLow         = "cfg_peer_low"
@@ -309,15 +347,16 @@ type BpftestProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpftestMapSpecs struct {
-	VtAccounts *ebpf.MapSpec `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.MapSpec `ebpf:"vt_drops"`
-	VtFree     *ebpf.MapSpec `ebpf:"vt_free"`
-	VtGlobals  *ebpf.MapSpec `ebpf:"vt_globals"`
-	VtHists    *ebpf.MapSpec `ebpf:"vt_hists"`
-	VtNull     *ebpf.MapSpec `ebpf:"vt_null"`
-	VtPaths    *ebpf.MapSpec `ebpf:"vt_paths"`
-	VtRecords  *ebpf.MapSpec `ebpf:"vt_records"`
-	VtWaiting  *ebpf.MapSpec `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.MapSpec `ebpf:"vt_accounts"`
+	VtDroppedPackets *ebpf.MapSpec `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.MapSpec `ebpf:"vt_drops"`
+	VtFree           *ebpf.MapSpec `ebpf:"vt_free"`
+	VtGlobals        *ebpf.MapSpec `ebpf:"vt_globals"`
+	VtHists          *ebpf.MapSpec `ebpf:"vt_hists"`
+	VtNull           *ebpf.MapSpec `ebpf:"vt_null"`
+	VtPaths          *ebpf.MapSpec `ebpf:"vt_paths"`
+	VtRecords        *ebpf.MapSpec `ebpf:"vt_records"`
+	VtWaiting        *ebpf.MapSpec `ebpf:"vt_waiting"`
 }
 
 // BpftestVariableSpecs contains global variables before they are loaded into the kernel.
@@ -334,6 +373,7 @@ type BpftestVariableSpecs struct {
 	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.VariableSpec `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
@@ -399,20 +439,22 @@ func (o *BpftestObjects) Close() error {
 //
 // It can be passed to LoadBpftestObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpftestMaps struct {
-	VtAccounts *ebpf.Map `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.Map `ebpf:"vt_drops"`
-	VtFree     *ebpf.Map `ebpf:"vt_free"`
-	VtGlobals  *ebpf.Map `ebpf:"vt_globals"`
-	VtHists    *ebpf.Map `ebpf:"vt_hists"`
-	VtNull     *ebpf.Map `ebpf:"vt_null"`
-	VtPaths    *ebpf.Map `ebpf:"vt_paths"`
-	VtRecords  *ebpf.Map `ebpf:"vt_records"`
-	VtWaiting  *ebpf.Map `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.Map `ebpf:"vt_accounts"`
+	VtDroppedPackets *ebpf.Map `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.Map `ebpf:"vt_drops"`
+	VtFree           *ebpf.Map `ebpf:"vt_free"`
+	VtGlobals        *ebpf.Map `ebpf:"vt_globals"`
+	VtHists          *ebpf.Map `ebpf:"vt_hists"`
+	VtNull           *ebpf.Map `ebpf:"vt_null"`
+	VtPaths          *ebpf.Map `ebpf:"vt_paths"`
+	VtRecords        *ebpf.Map `ebpf:"vt_records"`
+	VtWaiting        *ebpf.Map `ebpf:"vt_waiting"`
 }
 
 func (m *BpftestMaps) Close() error {
 	return _BpftestClose(
 		m.VtAccounts,
+		m.VtDroppedPackets,
 		m.VtDrops,
 		m.VtFree,
 		m.VtGlobals,
@@ -438,6 +480,7 @@ type BpftestVariables struct {
 	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.Variable `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.Variable `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.Variable `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.Variable `ebpf:"cfg_peer_low"`

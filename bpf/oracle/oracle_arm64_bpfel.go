@@ -54,6 +54,42 @@ type OracleVtDropKey struct {
 	History   uint64
 }
 
+type OracleVtDropped struct {
+	_                structs.HostLayout
+	Count            uint64
+	OpenedSourceHigh uint64
+	OpenedSourceLow  uint64
+	OpenedTargetHigh uint64
+	OpenedTargetLow  uint64
+	OpenedSourcePort uint16
+	OpenedTargetPort uint16
+	SourcePort       uint16
+	Ctinfo           uint8
+	Tracked          uint8
+	Status           uint32
+	Netns            uint32
+	Ifindex          uint32
+	Out              uint32
+	Role             uint8
+	Local            uint8
+	TcpFlags         uint8
+	IcmpType         uint8
+	IcmpCode         uint8
+	Pad              [3]uint8
+}
+
+type OracleVtDroppedKey struct {
+	_          structs.HostLayout
+	Drop       OracleVtDropKey
+	SourceHigh uint64
+	SourceLow  uint64
+	TargetHigh uint64
+	TargetLow  uint64
+	TargetPort uint16
+	Protocol   uint8
+	Pad        [5]uint8
+}
+
 type OracleVtFlow struct {
 	_      structs.HostLayout
 	Tag    uint32
@@ -194,6 +230,7 @@ type OracleVtTypes struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	OracleMapVtAccounts         = "vt_accounts"
+	OracleMapVtDroppedPackets   = "vt_dropped_packets"
 	OracleMapVtDrops            = "vt_drops"
 	OracleMapVtFree             = "vt_free"
 	OracleMapVtGlobals          = "vt_globals"
@@ -257,6 +294,7 @@ const (
 	OracleVarCfgGro             = "cfg_gro"
 	OracleVarCfgHostMode        = "cfg_host_mode"
 	OracleVarCfgHostNetns       = "cfg_host_netns"
+	OracleVarCfgKeepDropped     = "cfg_keep_dropped"
 	OracleVarCfgPathMask        = "cfg_path_mask"
 	OracleVarCfgPeerHigh        = "cfg_peer_high"
 	OracleVarCfgPeerLow         = "cfg_peer_low"
@@ -393,15 +431,16 @@ type OracleProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OracleMapSpecs struct {
-	VtAccounts *ebpf.MapSpec `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.MapSpec `ebpf:"vt_drops"`
-	VtFree     *ebpf.MapSpec `ebpf:"vt_free"`
-	VtGlobals  *ebpf.MapSpec `ebpf:"vt_globals"`
-	VtHists    *ebpf.MapSpec `ebpf:"vt_hists"`
-	VtNull     *ebpf.MapSpec `ebpf:"vt_null"`
-	VtPaths    *ebpf.MapSpec `ebpf:"vt_paths"`
-	VtRecords  *ebpf.MapSpec `ebpf:"vt_records"`
-	VtWaiting  *ebpf.MapSpec `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.MapSpec `ebpf:"vt_accounts"`
+	VtDroppedPackets *ebpf.MapSpec `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.MapSpec `ebpf:"vt_drops"`
+	VtFree           *ebpf.MapSpec `ebpf:"vt_free"`
+	VtGlobals        *ebpf.MapSpec `ebpf:"vt_globals"`
+	VtHists          *ebpf.MapSpec `ebpf:"vt_hists"`
+	VtNull           *ebpf.MapSpec `ebpf:"vt_null"`
+	VtPaths          *ebpf.MapSpec `ebpf:"vt_paths"`
+	VtRecords        *ebpf.MapSpec `ebpf:"vt_records"`
+	VtWaiting        *ebpf.MapSpec `ebpf:"vt_waiting"`
 }
 
 // OracleVariableSpecs contains global variables before they are loaded into the kernel.
@@ -418,6 +457,7 @@ type OracleVariableSpecs struct {
 	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.VariableSpec `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
@@ -481,20 +521,22 @@ func (o *OracleObjects) Close() error {
 //
 // It can be passed to LoadOracleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OracleMaps struct {
-	VtAccounts *ebpf.Map `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.Map `ebpf:"vt_drops"`
-	VtFree     *ebpf.Map `ebpf:"vt_free"`
-	VtGlobals  *ebpf.Map `ebpf:"vt_globals"`
-	VtHists    *ebpf.Map `ebpf:"vt_hists"`
-	VtNull     *ebpf.Map `ebpf:"vt_null"`
-	VtPaths    *ebpf.Map `ebpf:"vt_paths"`
-	VtRecords  *ebpf.Map `ebpf:"vt_records"`
-	VtWaiting  *ebpf.Map `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.Map `ebpf:"vt_accounts"`
+	VtDroppedPackets *ebpf.Map `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.Map `ebpf:"vt_drops"`
+	VtFree           *ebpf.Map `ebpf:"vt_free"`
+	VtGlobals        *ebpf.Map `ebpf:"vt_globals"`
+	VtHists          *ebpf.Map `ebpf:"vt_hists"`
+	VtNull           *ebpf.Map `ebpf:"vt_null"`
+	VtPaths          *ebpf.Map `ebpf:"vt_paths"`
+	VtRecords        *ebpf.Map `ebpf:"vt_records"`
+	VtWaiting        *ebpf.Map `ebpf:"vt_waiting"`
 }
 
 func (m *OracleMaps) Close() error {
 	return _OracleClose(
 		m.VtAccounts,
+		m.VtDroppedPackets,
 		m.VtDrops,
 		m.VtFree,
 		m.VtGlobals,
@@ -520,6 +562,7 @@ type OracleVariables struct {
 	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.Variable `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.Variable `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.Variable `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.Variable `ebpf:"cfg_peer_low"`

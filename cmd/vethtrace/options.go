@@ -151,7 +151,7 @@ func parseSample(s string) (uint32, error) {
 func (o *viewOptions) config(log *slog.Logger) tracer.Config {
 	return tracer.Config{
 		Version: versionText(), Detail: tracer.Detail(o.detail), Interval: o.interval,
-		Slow: o.slow, Sample: o.sampleOne, MaxOverhead: o.maxOverhead, Log: log,
+		Slow: o.slow, Sample: o.sampleOne, MaxOverhead: o.maxOverhead, DropRules: true, Log: log,
 	}
 }
 

@@ -242,7 +242,11 @@ func decodeLatency(key string, d latency) (l tracer.Latency, err error) {
 
 func decodeDrop(d drop) (tracer.Drop, error) {
 	dir, err := direction(d.Direction)
-	return tracer.Drop{Direction: dir, Hop: d.Hop, Reason: d.Reason, Count: d.Count}, err
+	drop := tracer.Drop{Direction: dir, Hop: d.Hop, Reason: d.Reason, Count: d.Count}
+	for _, r := range d.Rules {
+		drop.Rules = append(drop.Rules, tracer.DropRule{Count: r.Count, Packet: r.Packet, Rule: (*tracer.NetfilterRule)(r.Rule), Why: r.Why})
+	}
+	return drop, err
 }
 
 func decodeJourney(d journey) (j tracer.Journey, err error) {

@@ -159,6 +159,25 @@ type drop struct {
 	Hop       string `json:"hop"`
 	Reason    string `json:"reason"`
 	Count     uint64 `json:"count"`
+	// Rules is missing in older documents.
+	Rules []dropRule `json:"rules"`
+}
+
+type dropRule struct {
+	Count  uint64 `json:"count"`
+	Packet string `json:"packet"`
+	Rule   *rule  `json:"rule"`
+	Why    string `json:"why"`
+}
+
+type rule struct {
+	Backend string `json:"backend"`
+	Family  string `json:"family"`
+	Table   string `json:"table"`
+	Chain   string `json:"chain"`
+	Number  int    `json:"number"`
+	Text    string `json:"text"`
+	Handle  uint64 `json:"handle"`
 }
 
 type proxied struct {

@@ -106,9 +106,7 @@ func encodeTarget(t tracer.Target) target {
 			Ingress: all(t.Skipped[tracer.Ingress], func(s tracer.Skip) skip { return skip(s) }),
 			Egress:  all(t.Skipped[tracer.Egress], func(s tracer.Skip) skip { return skip(s) }),
 		},
-		Drops: all(t.Drops, func(d tracer.Drop) drop {
-			return drop{Direction: d.Direction.String(), Hop: d.Hop, Reason: d.Reason, Count: d.Count}
-		}),
+		Drops: all(t.Drops, encodeDrop),
 	}
 	if t.Totals != nil {
 		d.Totals = &directed[total]{total(t.Totals[tracer.Ingress]), total(t.Totals[tracer.Egress])}
@@ -117,6 +115,13 @@ func encodeTarget(t tracer.Target) target {
 		d.Proxied = &proxied{PID: t.Proxied.PID, Proxy: encodeLatency(t.Proxied.Proxy)}
 	}
 	return d
+}
+
+func encodeDrop(d tracer.Drop) drop {
+	return drop{
+		Direction: d.Direction.String(), Hop: d.Hop, Reason: d.Reason, Count: d.Count,
+		Rules: all(d.Rules, func(r tracer.DropRule) dropRule { return dropRule{r.Count, r.Packet, (*rule)(r.Rule), r.Why} }),
+	}
 }
 
 func encodeInterface(i tracer.Interface) netInterface {

@@ -60,6 +60,14 @@ func losses(sides []*side) table {
 		for i, d := range s.target.Drops {
 			t.add(text(s.name), text(d.Direction.String()), "dropped", text(d.Hop), text(d.Reason),
 				count(d.Count, fmt.Sprintf("%s/targets/0/drops/%d/count", s.at, i)))
+			for j, r := range d.Rules {
+				by := "rule unknown"
+				if r.Rule != nil {
+					by = r.Rule.String()
+				}
+				t.add(text(s.name), text(d.Direction.String()), "of these", text(d.Hop), text(by),
+					count(r.Count, fmt.Sprintf("%s/targets/0/drops/%d/rules/%d/count", s.at, i, j)))
+			}
 		}
 		for d, skipped := range s.target.Skipped {
 			direction := tracer.Direction(d).String()

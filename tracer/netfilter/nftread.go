@@ -43,6 +43,9 @@ func nftRuleset(raw *netlink.Conn, set *rules.Set, with *decoders) error {
 			chains[[3]string{c.Family, c.Table, c.Name}] = c
 		}
 	}
+	if err := policyCounters(raw, chains); err != nil {
+		return err
+	}
 	for _, m := range msgs {
 		if err := addRule(set, chains, m.Data, with); err != nil {
 			return err

@@ -92,7 +92,30 @@ func (o Options) drops(drops []tracer.Drop) []string {
 	if len(parts) == 0 {
 		return nil
 	}
-	return paint(o.styles().alarm, o.flow(indent+"dropped: ", indent+indent, ", ", parts))
+	lines := o.flow(indent+"dropped: ", indent+indent, ", ", parts)
+	for _, d := range ds {
+		for _, r := range d.Rules {
+			lines = append(lines, o.flow(indent+indent, indent+indent+indent, " ", rule(r))...)
+		}
+	}
+	return paint(o.styles().alarm, lines)
+}
+
+// rule says what dropped packets, in words that may be parted:
+//
+//	25 by ip filter/DOCKER-USER rule 1: -p udp --dport 7 -j DROP (198.51.100.2:40312 -> 172.17.0.2:7 udp)
+func rule(r tracer.DropRule) []string {
+	text := Count(r.Count) + " by rule unknown"
+	switch {
+	case r.Rule != nil:
+		text = Count(r.Count) + " by " + Escape(r.Rule.String())
+	case r.Why != "":
+		text += ": " + Escape(r.Why)
+	}
+	if r.Packet != "" {
+		text += " (" + Escape(r.Packet) + ")"
+	}
+	return strings.Fields(text)
 }
 
 func way(d tracer.Direction) string {

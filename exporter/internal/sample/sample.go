@@ -227,7 +227,12 @@ func (m maker) nginx() tracer.Target {
 			Reader:    m.latency(1.8e6, 16900), Share: 0.94,
 		},
 		Drops: []tracer.Drop{
-			{Direction: tracer.Ingress, Hop: "netfilter/forward", Reason: "NETFILTER_DROP", Count: 37},
+			{Direction: tracer.Ingress, Hop: "netfilter/forward", Reason: "NETFILTER_DROP", Count: 37, Rules: []tracer.DropRule{
+				{Count: 30, Packet: "198.51.100.2:40312 -> 172.17.0.2:81 tcp", Rule: &tracer.NetfilterRule{
+					Backend: "nft", Family: "ip", Table: "filter", Chain: "DOCKER-USER", Number: 1, Text: "-p tcp -m tcp --dport 81 -j DROP", Handle: 12,
+				}},
+				{Count: 7, Packet: "198.51.100.2:40313 -> 172.17.0.2:82 tcp", Why: "perhaps policy drop of ip filter/FORWARD, which has no counter"},
+			}},
 			{Direction: tracer.Egress, Hop: "qdisc", Reason: "QDISC_DROP", Count: 2},
 		},
 	}
