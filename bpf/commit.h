@@ -188,6 +188,8 @@ __noinline __u64 vt_commit_second(__u32 index, __u32 generation)
 	return vt_commit(index, VT_EGRESS, generation);
 }
 
+#include "fold.h"
+
 /* Ends a journey as completed. False when another end was faster. */
 static __always_inline bool vt_complete(struct vt_slot *slot, struct vt_found found)
 {
@@ -205,12 +207,15 @@ static __always_inline bool vt_complete(struct vt_slot *slot, struct vt_found fo
 	first = !slot->target[VT_INGRESS];
 	key[first] = vt_commit(found.index, first, generation);
 	key[!first] = !first && slot->target[VT_EGRESS] ? vt_commit_second(found.index, generation) : 0;
-	if (cfg_slow_ns || cfg_sample) {
+	if (cfg_whole) {
 		__u32 last = (slot->stamps - 1) & 63;
 		__u32 flags = last < VT_STAMPS ? vt_wanted((slot->stamp[last] - slot->stamp[0]) & VT_TIME_MASK) : ~0U;
 
-		if (flags != ~0U)
+		vt_fold_both(found.index, key);
+		if (flags != ~0U) {
+			vt_emit_calls(found.index, slot);
 			vt_emit(slot, key, flags, 0);
+		}
 	}
 	vt_release(found);
 	return true;

@@ -28,6 +28,13 @@ volatile const __u64 cfg_slow_ns = 0;
 /* Every so many-th journey of a CPU leaves the kernel whole; 0: none. */
 volatile const __u32 cfg_sample = 0;
 
+/* Journeys are looked at whole when they end: for any of the two above, or for their functions. */
+volatile const bool cfg_whole = false;
+/* Functions are probed: journeys have calls. */
+volatile const bool cfg_functions = false;
+/* Rows of functions less one; a power of two less one. */
+volatile const __u32 cfg_row_mask = 0;
+
 /* Journeys end at the target's device: nothing behind it is hooked (detail `devices`). */
 volatile const bool cfg_end_at_device = false;
 /* An uplink has a queue: journeys end at net_dev_start_xmit instead of the uplink's tcx egress. */

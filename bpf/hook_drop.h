@@ -53,11 +53,12 @@ static __always_inline void vt_drop_live(struct sk_buff *skb, struct vt_slot *sl
 	vt_count(slot->target[VT_EGRESS], VT_EGRESS, dropped, 1);
 	vt_count_drop(skb, slot, VT_INGRESS, reason, false);
 	vt_count_drop(skb, slot, VT_EGRESS, reason, false);
-	if (cfg_slow_ns || cfg_sample) {
+	if (cfg_whole) {
 		__u32 flags = vt_wanted(now - slot->start);
 
 		if (flags != ~0U) {
 			vt_write(slot, found, VT_HOOK_KFREE_SKB, 0, now);
+			vt_emit_calls(found.index, slot);
 			vt_emit(slot, none, flags | VT_FLAG_DROPPED, reason);
 		}
 	}

@@ -130,6 +130,62 @@ struct vt_slot {
 	__u16 cpu[VT_STAMPS]; /* only where records are wanted */
 };
 
+/*
+ * One call of a probed function by a journey: hop (8 bits: number of the stamp
+ * that ends it), function (7 bits, and VT_RETURN), time as in a stamp.
+ */
+#define VT_CALLS 96 /* entries and returns of one journey; those beyond are counted */
+#define VT_DEPTH 8 /* probed functions inside each other, in one hop */
+#define VT_RETURN 0x80
+#define VT_CALL(hop, function, time) ((__u64)(hop) << 56 | (__u64)(function) << 48 | ((time) & VT_TIME_MASK))
+#define VT_FUNCTION_TABLES 112 /* from here on in groups of eight: the first is the function, the rest its tables */
+
+/* A function that a journey is in, while its calls are told apart. */
+struct vt_frame {
+	__u64 entered; /* time as in a stamp */
+	__u64 inside; /* ns in functions that were called from it */
+	__u32 function;
+	__u32 pad;
+};
+
+/* The calls of the journey in the slot of the same number. */
+struct vt_calls {
+	__u64 owner; /* word of the slot when they were made: of another generation they are void */
+	__u32 count;
+	__u32 cpu; /* that made the last one */
+	/* while they are told apart: */
+	__u64 begin; /* of the hop, as in a stamp */
+	__u64 last; /* call, as in a stamp */
+	__u64 inside; /* ns of the hop in functions */
+	__u64 inclusive, exclusive, since; /* of the call that is done, in ns; since the hop's begin */
+	__u32 hop; /* 0: none yet */
+	__u32 depth;
+	struct vt_frame frame[VT_DEPTH];
+	__u64 call[VT_CALLS];
+};
+
+/* Figures of one function in one hop of one path. Function 0 is the hop itself: all of it, and without its functions. */
+struct vt_row {
+	__u64 key; /* 0: free */
+	__u64 path; /* its key */
+	__u64 since; /* sum of ns from the hop's begin to the calls */
+	__u32 ready; /* 1 once the rest is valid */
+	__u32 block[2]; /* histograms: inclusive, exclusive */
+	__u8 hop;
+	__u8 function;
+	__u8 depth; /* of its first call: in how many other functions */
+	__u8 blocks; /* how many of block[] are valid */
+};
+
+/* The calls of a journey that leaves the kernel whole; its record follows, with the same start. */
+struct vt_call_record {
+	__u64 start;
+	__u64 hash;
+	__u32 count;
+	__u32 pad;
+	__u64 call[VT_CALLS];
+};
+
 /* A histogram and what is summed beside it. One per hop, path and shard. */
 struct vt_hist {
 	__u32 bucket[VT_BUCKETS]; /* wraps; Go adds differences */
@@ -183,7 +239,9 @@ struct vt_global {
 	__u64 whole_at; /* where its stamps are since it was cut: index of the slot plus 1, 0: it was not */
 	__u64 whole_first; /* its first eight bytes */
 	__u64 whole_numbers; /* its TCP sequence and acknowledgement numbers */
-	__u64 pad[4];
+	__u64 poll; /* the softirq's function that this CPU is in, as a call; 0 none */
+	__u64 calls_lost; /* calls of functions that are in no figure */
+	__u64 pad[2];
 };
 
 struct vt_drop_key {
@@ -285,6 +343,9 @@ _Static_assert(sizeof(struct vt_hist) == 4 * VT_BUCKETS + 32, "a histogram has n
 _Static_assert(sizeof(struct vt_account) == 96, "accounts of two shards share no more than a line");
 _Static_assert(sizeof(struct vt_global) == 128, "what every packet counts is in one cache line per CPU");
 _Static_assert(sizeof(struct vt_device) == 16, "four devices in a cache line");
+_Static_assert(sizeof(struct vt_calls) == 72 + VT_DEPTH * 24 + VT_CALLS * 8, "calls have no holes");
+_Static_assert(sizeof(struct vt_row) == 40, "a row has no holes");
+_Static_assert(sizeof(struct vt_call_record) != sizeof(struct vt_record), "records are told apart by their size");
 _Static_assert(sizeof(struct vt_drop_key) == 24, "a hash key has no holes");
 _Static_assert(sizeof(struct vt_dropped_key) == 64, "a hash key has no holes");
 _Static_assert(sizeof(struct vt_dropped) == 72, "a value has no holes");

@@ -34,6 +34,38 @@ type KernelVtAddress struct {
 	Pad   uint32
 }
 
+type KernelVtCallRecord struct {
+	_     structs.HostLayout
+	Start uint64
+	Hash  uint64
+	Count uint32
+	Pad   uint32
+	Call  [96]uint64
+}
+
+type KernelVtCalls struct {
+	_         structs.HostLayout
+	Owner     uint64
+	Count     uint32
+	Cpu       uint32
+	Begin     uint64
+	Last      uint64
+	Inside    uint64
+	Inclusive uint64
+	Exclusive uint64
+	Since     uint64
+	Hop       uint32
+	Depth     uint32
+	Frame     [8]struct {
+		_        structs.HostLayout
+		Entered  uint64
+		Inside   uint64
+		Function uint32
+		Pad      uint32
+	}
+	Call [96]uint64
+}
+
 type KernelVtDevice struct {
 	_       structs.HostLayout
 	Netns   uint32
@@ -136,7 +168,9 @@ type KernelVtGlobal struct {
 	WholeAt       uint64
 	WholeFirst    uint64
 	WholeNumbers  uint64
-	Pad           [4]uint64
+	Poll          uint64
+	CallsLost     uint64
+	Pad           [2]uint64
 }
 
 type KernelVtGroup struct {
@@ -243,6 +277,19 @@ const (
 	KernelVtRoleVT_ROLE_LOOPBACK KernelVtRole = 7
 )
 
+type KernelVtRow struct {
+	_        structs.HostLayout
+	Key      uint64
+	Path     uint64
+	Since    uint64
+	Ready    uint32
+	Block    [2]uint32
+	Hop      uint8
+	Function uint8
+	Depth    uint8
+	Blocks   uint8
+}
+
 type KernelVtRuns struct {
 	_    structs.HostLayout
 	Runs [4]uint64
@@ -326,6 +373,14 @@ type KernelVtTypes struct {
 		Ifindex  [48]uint32
 		Cpu      [48]uint16
 	}
+	Calls struct {
+		_     structs.HostLayout
+		Start uint64
+		Hash  uint64
+		Count uint32
+		Pad   uint32
+		Call  [96]uint64
+	}
 	Hook      uint32
 	State     uint32
 	Peer      uint32
@@ -341,6 +396,7 @@ type KernelVtTypes struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	KernelMapVtAccounts         = "vt_accounts"
+	KernelMapVtCalls            = "vt_calls"
 	KernelMapVtDroppedPackets   = "vt_dropped_packets"
 	KernelMapVtDrops            = "vt_drops"
 	KernelMapVtFree             = "vt_free"
@@ -349,6 +405,7 @@ const (
 	KernelMapVtNull             = "vt_null"
 	KernelMapVtPaths            = "vt_paths"
 	KernelMapVtRecords          = "vt_records"
+	KernelMapVtRows             = "vt_rows"
 	KernelMapVtWaiting          = "vt_waiting"
 	KernelProgVtBorder0         = "vt_border_0"
 	KernelProgVtBorder1         = "vt_border_1"
@@ -364,6 +421,11 @@ const (
 	KernelProgVtBorderLast      = "vt_border_last"
 	KernelProgVtBridgeEgress    = "vt_bridge_egress"
 	KernelProgVtBridgeIngress   = "vt_bridge_ingress"
+	KernelProgVtCallEnter       = "vt_call_enter"
+	KernelProgVtCallKprobe      = "vt_call_kprobe"
+	KernelProgVtCallLeave       = "vt_call_leave"
+	KernelProgVtCallMulti       = "vt_call_multi"
+	KernelProgVtCallSession     = "vt_call_session"
 	KernelProgVtCopyDatagram    = "vt_copy_datagram"
 	KernelProgVtDataReady       = "vt_data_ready"
 	KernelProgVtDeviceEgress    = "vt_device_egress"
@@ -402,6 +464,7 @@ const (
 	KernelVarCfgFilterPeer      = "cfg_filter_peer"
 	KernelVarCfgFilterPort      = "cfg_filter_port"
 	KernelVarCfgFilterProtocol  = "cfg_filter_protocol"
+	KernelVarCfgFunctions       = "cfg_functions"
 	KernelVarCfgGro             = "cfg_gro"
 	KernelVarCfgHostMode        = "cfg_host_mode"
 	KernelVarCfgHostNetns       = "cfg_host_netns"
@@ -414,6 +477,7 @@ const (
 	KernelVarCfgQdisc           = "cfg_qdisc"
 	KernelVarCfgReasonNetfilter = "cfg_reason_netfilter"
 	KernelVarCfgReasonTap       = "cfg_reason_tap"
+	KernelVarCfgRowMask         = "cfg_row_mask"
 	KernelVarCfgSample          = "cfg_sample"
 	KernelVarCfgSetMask         = "cfg_set_mask"
 	KernelVarCfgShardMask       = "cfg_shard_mask"
@@ -421,6 +485,7 @@ const (
 	KernelVarCfgSlowNs          = "cfg_slow_ns"
 	KernelVarCfgSplits          = "cfg_splits"
 	KernelVarCfgSwitchable      = "cfg_switchable"
+	KernelVarCfgWhole           = "cfg_whole"
 	KernelVarVtAddresses        = "vt_addresses"
 	KernelVarVtAnyRefused       = "vt_any_refused"
 	KernelVarVtBase             = "vt_base"
@@ -499,6 +564,11 @@ type KernelProgramSpecs struct {
 	VtBorderLast      *ebpf.ProgramSpec `ebpf:"vt_border_last"`
 	VtBridgeEgress    *ebpf.ProgramSpec `ebpf:"vt_bridge_egress"`
 	VtBridgeIngress   *ebpf.ProgramSpec `ebpf:"vt_bridge_ingress"`
+	VtCallEnter       *ebpf.ProgramSpec `ebpf:"vt_call_enter"`
+	VtCallKprobe      *ebpf.ProgramSpec `ebpf:"vt_call_kprobe"`
+	VtCallLeave       *ebpf.ProgramSpec `ebpf:"vt_call_leave"`
+	VtCallMulti       *ebpf.ProgramSpec `ebpf:"vt_call_multi"`
+	VtCallSession     *ebpf.ProgramSpec `ebpf:"vt_call_session"`
 	VtCopyDatagram    *ebpf.ProgramSpec `ebpf:"vt_copy_datagram"`
 	VtDataReady       *ebpf.ProgramSpec `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.ProgramSpec `ebpf:"vt_device_egress"`
@@ -537,6 +607,7 @@ type KernelProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type KernelMapSpecs struct {
 	VtAccounts       *ebpf.MapSpec `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.MapSpec `ebpf:"vt_calls"`
 	VtDroppedPackets *ebpf.MapSpec `ebpf:"vt_dropped_packets"`
 	VtDrops          *ebpf.MapSpec `ebpf:"vt_drops"`
 	VtFree           *ebpf.MapSpec `ebpf:"vt_free"`
@@ -545,6 +616,7 @@ type KernelMapSpecs struct {
 	VtNull           *ebpf.MapSpec `ebpf:"vt_null"`
 	VtPaths          *ebpf.MapSpec `ebpf:"vt_paths"`
 	VtRecords        *ebpf.MapSpec `ebpf:"vt_records"`
+	VtRows           *ebpf.MapSpec `ebpf:"vt_rows"`
 	VtWaiting        *ebpf.MapSpec `ebpf:"vt_waiting"`
 }
 
@@ -559,6 +631,7 @@ type KernelVariableSpecs struct {
 	CfgFilterPeer      *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.VariableSpec `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
@@ -571,6 +644,7 @@ type KernelVariableSpecs struct {
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
@@ -578,6 +652,7 @@ type KernelVariableSpecs struct {
 	CfgSlowNs          *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.VariableSpec `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.VariableSpec `ebpf:"cfg_whole"`
 	VtAddresses        *ebpf.VariableSpec `ebpf:"vt_addresses"`
 	VtAnyRefused       *ebpf.VariableSpec `ebpf:"vt_any_refused"`
 	VtBase             *ebpf.VariableSpec `ebpf:"vt_base"`
@@ -621,6 +696,7 @@ func (o *KernelObjects) Close() error {
 // It can be passed to LoadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type KernelMaps struct {
 	VtAccounts       *ebpf.Map `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.Map `ebpf:"vt_calls"`
 	VtDroppedPackets *ebpf.Map `ebpf:"vt_dropped_packets"`
 	VtDrops          *ebpf.Map `ebpf:"vt_drops"`
 	VtFree           *ebpf.Map `ebpf:"vt_free"`
@@ -629,12 +705,14 @@ type KernelMaps struct {
 	VtNull           *ebpf.Map `ebpf:"vt_null"`
 	VtPaths          *ebpf.Map `ebpf:"vt_paths"`
 	VtRecords        *ebpf.Map `ebpf:"vt_records"`
+	VtRows           *ebpf.Map `ebpf:"vt_rows"`
 	VtWaiting        *ebpf.Map `ebpf:"vt_waiting"`
 }
 
 func (m *KernelMaps) Close() error {
 	return _KernelClose(
 		m.VtAccounts,
+		m.VtCalls,
 		m.VtDroppedPackets,
 		m.VtDrops,
 		m.VtFree,
@@ -643,6 +721,7 @@ func (m *KernelMaps) Close() error {
 		m.VtNull,
 		m.VtPaths,
 		m.VtRecords,
+		m.VtRows,
 		m.VtWaiting,
 	)
 }
@@ -658,6 +737,7 @@ type KernelVariables struct {
 	CfgFilterPeer      *ebpf.Variable `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.Variable `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.Variable `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
@@ -670,6 +750,7 @@ type KernelVariables struct {
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.Variable `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.Variable `ebpf:"cfg_shard_mask"`
@@ -677,6 +758,7 @@ type KernelVariables struct {
 	CfgSlowNs          *ebpf.Variable `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.Variable `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.Variable `ebpf:"cfg_whole"`
 	VtAddresses        *ebpf.Variable `ebpf:"vt_addresses"`
 	VtAnyRefused       *ebpf.Variable `ebpf:"vt_any_refused"`
 	VtBase             *ebpf.Variable `ebpf:"vt_base"`
@@ -717,6 +799,11 @@ type KernelPrograms struct {
 	VtBorderLast      *ebpf.Program `ebpf:"vt_border_last"`
 	VtBridgeEgress    *ebpf.Program `ebpf:"vt_bridge_egress"`
 	VtBridgeIngress   *ebpf.Program `ebpf:"vt_bridge_ingress"`
+	VtCallEnter       *ebpf.Program `ebpf:"vt_call_enter"`
+	VtCallKprobe      *ebpf.Program `ebpf:"vt_call_kprobe"`
+	VtCallLeave       *ebpf.Program `ebpf:"vt_call_leave"`
+	VtCallMulti       *ebpf.Program `ebpf:"vt_call_multi"`
+	VtCallSession     *ebpf.Program `ebpf:"vt_call_session"`
 	VtCopyDatagram    *ebpf.Program `ebpf:"vt_copy_datagram"`
 	VtDataReady       *ebpf.Program `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.Program `ebpf:"vt_device_egress"`
@@ -766,6 +853,11 @@ func (p *KernelPrograms) Close() error {
 		p.VtBorderLast,
 		p.VtBridgeEgress,
 		p.VtBridgeIngress,
+		p.VtCallEnter,
+		p.VtCallKprobe,
+		p.VtCallLeave,
+		p.VtCallMulti,
+		p.VtCallSession,
 		p.VtCopyDatagram,
 		p.VtDataReady,
 		p.VtDeviceEgress,

@@ -205,6 +205,31 @@ struct {
 } vt_paths SEC(".maps");
 
 /*
+ * Calls of probed functions, beside the slots. Key: index of the slot; writer:
+ * function programs, and the end hook while it tells them apart; one entry where
+ * no functions are probed. Full: counted in vt_global.calls_lost.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct vt_calls);
+} vt_calls SEC(".maps");
+
+/*
+ * What functions take. Key: hash of path, hop and function, open addressing
+ * with 16 probes; writer: the first call; reader: end hooks, Go. Full: counted
+ * in vt_global.calls_lost.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct vt_row);
+} vt_rows SEC(".maps");
+
+/*
  * Accounting. Key: (target * 2 + direction) * shards + shard; writer: start and
  * end hooks; reader: Go. Go sets the size to the targets it will hold.
  */
@@ -270,6 +295,7 @@ struct {
 /* Types that Go needs and that no map or variable names: a variable keeps them in the object's BTF. */
 struct vt_types {
 	struct vt_record record;
+	struct vt_call_record calls;
 	enum vt_hook hook;
 	enum vt_state state;
 	enum vt_peer peer;

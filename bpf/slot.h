@@ -370,7 +370,7 @@ static __always_inline void vt_write(struct vt_slot *slot, struct vt_found found
 		return;
 	slot->stamp[at] = VT_STAMP(vt_generation(found.owner), hook, now - slot->skew);
 	slot->ifindex[at] = ifindex;
-	if (cfg_slow_ns || cfg_sample)
+	if (cfg_whole)
 		slot->cpu[at] = bpf_get_smp_processor_id();
 	slot->hash = vt_mix(slot->hash, hook, ifindex);
 	slot->stamps = at + 1;

@@ -34,6 +34,29 @@ type BenchVtAddress struct {
 	Pad   uint32
 }
 
+type BenchVtCalls struct {
+	_         structs.HostLayout
+	Owner     uint64
+	Count     uint32
+	Cpu       uint32
+	Begin     uint64
+	Last      uint64
+	Inside    uint64
+	Inclusive uint64
+	Exclusive uint64
+	Since     uint64
+	Hop       uint32
+	Depth     uint32
+	Frame     [8]struct {
+		_        structs.HostLayout
+		Entered  uint64
+		Inside   uint64
+		Function uint32
+		Pad      uint32
+	}
+	Call [96]uint64
+}
+
 type BenchVtDevice struct {
 	_       structs.HostLayout
 	Netns   uint32
@@ -52,6 +75,42 @@ type BenchVtDropKey struct {
 	Ifindex   uint32
 	Pad       uint32
 	History   uint64
+}
+
+type BenchVtDropped struct {
+	_                structs.HostLayout
+	Count            uint64
+	OpenedSourceHigh uint64
+	OpenedSourceLow  uint64
+	OpenedTargetHigh uint64
+	OpenedTargetLow  uint64
+	OpenedSourcePort uint16
+	OpenedTargetPort uint16
+	SourcePort       uint16
+	Ctinfo           uint8
+	Tracked          uint8
+	Status           uint32
+	Netns            uint32
+	Ifindex          uint32
+	Out              uint32
+	Role             uint8
+	Local            uint8
+	TcpFlags         uint8
+	IcmpType         uint8
+	IcmpCode         uint8
+	Pad              [3]uint8
+}
+
+type BenchVtDroppedKey struct {
+	_          structs.HostLayout
+	Drop       BenchVtDropKey
+	SourceHigh uint64
+	SourceLow  uint64
+	TargetHigh uint64
+	TargetLow  uint64
+	TargetPort uint16
+	Protocol   uint8
+	Pad        [5]uint8
 }
 
 type BenchVtFlow struct {
@@ -81,7 +140,9 @@ type BenchVtGlobal struct {
 	WholeAt       uint64
 	WholeFirst    uint64
 	WholeNumbers  uint64
-	Pad           [4]uint64
+	Poll          uint64
+	CallsLost     uint64
+	Pad           [2]uint64
 }
 
 type BenchVtGroup struct {
@@ -122,6 +183,19 @@ type BenchVtProxy struct {
 	_       structs.HostLayout
 	Arrived uint64
 	Waiting uint64
+}
+
+type BenchVtRow struct {
+	_        structs.HostLayout
+	Key      uint64
+	Path     uint64
+	Since    uint64
+	Ready    uint32
+	Block    [2]uint32
+	Hop      uint8
+	Function uint8
+	Depth    uint8
+	Blocks   uint8
 }
 
 type BenchVtRuns struct {
@@ -179,6 +253,14 @@ type BenchVtTypes struct {
 		Ifindex  [48]uint32
 		Cpu      [48]uint16
 	}
+	Calls struct {
+		_     structs.HostLayout
+		Start uint64
+		Hash  uint64
+		Count uint32
+		Pad   uint32
+		Call  [96]uint64
+	}
 	Hook      uint32
 	State     uint32
 	Peer      uint32
@@ -194,6 +276,8 @@ type BenchVtTypes struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BenchMapVtAccounts           = "vt_accounts"
+	BenchMapVtCalls              = "vt_calls"
+	BenchMapVtDroppedPackets     = "vt_dropped_packets"
 	BenchMapVtDrops              = "vt_drops"
 	BenchMapVtFree               = "vt_free"
 	BenchMapVtGlobals            = "vt_globals"
@@ -201,6 +285,7 @@ const (
 	BenchMapVtNull               = "vt_null"
 	BenchMapVtPaths              = "vt_paths"
 	BenchMapVtRecords            = "vt_records"
+	BenchMapVtRows               = "vt_rows"
 	BenchMapVtWaiting            = "vt_waiting"
 	BenchProgBenchClockLong      = "bench_clock_long"
 	BenchProgBenchClockShort     = "bench_clock_short"
@@ -217,9 +302,11 @@ const (
 	BenchVarCfgFilterPeer        = "cfg_filter_peer"
 	BenchVarCfgFilterPort        = "cfg_filter_port"
 	BenchVarCfgFilterProtocol    = "cfg_filter_protocol"
+	BenchVarCfgFunctions         = "cfg_functions"
 	BenchVarCfgGro               = "cfg_gro"
 	BenchVarCfgHostMode          = "cfg_host_mode"
 	BenchVarCfgHostNetns         = "cfg_host_netns"
+	BenchVarCfgKeepDropped       = "cfg_keep_dropped"
 	BenchVarCfgPathMask          = "cfg_path_mask"
 	BenchVarCfgPeerHigh          = "cfg_peer_high"
 	BenchVarCfgPeerLow           = "cfg_peer_low"
@@ -228,6 +315,7 @@ const (
 	BenchVarCfgQdisc             = "cfg_qdisc"
 	BenchVarCfgReasonNetfilter   = "cfg_reason_netfilter"
 	BenchVarCfgReasonTap         = "cfg_reason_tap"
+	BenchVarCfgRowMask           = "cfg_row_mask"
 	BenchVarCfgSample            = "cfg_sample"
 	BenchVarCfgSetMask           = "cfg_set_mask"
 	BenchVarCfgShardMask         = "cfg_shard_mask"
@@ -235,6 +323,7 @@ const (
 	BenchVarCfgSlowNs            = "cfg_slow_ns"
 	BenchVarCfgSplits            = "cfg_splits"
 	BenchVarCfgSwitchable        = "cfg_switchable"
+	BenchVarCfgWhole             = "cfg_whole"
 	BenchVarVtAddresses          = "vt_addresses"
 	BenchVarVtAnyRefused         = "vt_any_refused"
 	BenchVarVtBase               = "vt_base"
@@ -312,15 +401,18 @@ type BenchProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BenchMapSpecs struct {
-	VtAccounts *ebpf.MapSpec `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.MapSpec `ebpf:"vt_drops"`
-	VtFree     *ebpf.MapSpec `ebpf:"vt_free"`
-	VtGlobals  *ebpf.MapSpec `ebpf:"vt_globals"`
-	VtHists    *ebpf.MapSpec `ebpf:"vt_hists"`
-	VtNull     *ebpf.MapSpec `ebpf:"vt_null"`
-	VtPaths    *ebpf.MapSpec `ebpf:"vt_paths"`
-	VtRecords  *ebpf.MapSpec `ebpf:"vt_records"`
-	VtWaiting  *ebpf.MapSpec `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.MapSpec `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.MapSpec `ebpf:"vt_calls"`
+	VtDroppedPackets *ebpf.MapSpec `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.MapSpec `ebpf:"vt_drops"`
+	VtFree           *ebpf.MapSpec `ebpf:"vt_free"`
+	VtGlobals        *ebpf.MapSpec `ebpf:"vt_globals"`
+	VtHists          *ebpf.MapSpec `ebpf:"vt_hists"`
+	VtNull           *ebpf.MapSpec `ebpf:"vt_null"`
+	VtPaths          *ebpf.MapSpec `ebpf:"vt_paths"`
+	VtRecords        *ebpf.MapSpec `ebpf:"vt_records"`
+	VtRows           *ebpf.MapSpec `ebpf:"vt_rows"`
+	VtWaiting        *ebpf.MapSpec `ebpf:"vt_waiting"`
 }
 
 // BenchVariableSpecs contains global variables before they are loaded into the kernel.
@@ -335,9 +427,11 @@ type BenchVariableSpecs struct {
 	CfgFilterPeer      *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.VariableSpec `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.VariableSpec `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.VariableSpec `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.VariableSpec `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.VariableSpec `ebpf:"cfg_peer_low"`
@@ -346,6 +440,7 @@ type BenchVariableSpecs struct {
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
@@ -353,6 +448,7 @@ type BenchVariableSpecs struct {
 	CfgSlowNs          *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.VariableSpec `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.VariableSpec `ebpf:"cfg_whole"`
 	VtAddresses        *ebpf.VariableSpec `ebpf:"vt_addresses"`
 	VtAnyRefused       *ebpf.VariableSpec `ebpf:"vt_any_refused"`
 	VtBase             *ebpf.VariableSpec `ebpf:"vt_base"`
@@ -395,20 +491,25 @@ func (o *BenchObjects) Close() error {
 //
 // It can be passed to LoadBenchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BenchMaps struct {
-	VtAccounts *ebpf.Map `ebpf:"vt_accounts"`
-	VtDrops    *ebpf.Map `ebpf:"vt_drops"`
-	VtFree     *ebpf.Map `ebpf:"vt_free"`
-	VtGlobals  *ebpf.Map `ebpf:"vt_globals"`
-	VtHists    *ebpf.Map `ebpf:"vt_hists"`
-	VtNull     *ebpf.Map `ebpf:"vt_null"`
-	VtPaths    *ebpf.Map `ebpf:"vt_paths"`
-	VtRecords  *ebpf.Map `ebpf:"vt_records"`
-	VtWaiting  *ebpf.Map `ebpf:"vt_waiting"`
+	VtAccounts       *ebpf.Map `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.Map `ebpf:"vt_calls"`
+	VtDroppedPackets *ebpf.Map `ebpf:"vt_dropped_packets"`
+	VtDrops          *ebpf.Map `ebpf:"vt_drops"`
+	VtFree           *ebpf.Map `ebpf:"vt_free"`
+	VtGlobals        *ebpf.Map `ebpf:"vt_globals"`
+	VtHists          *ebpf.Map `ebpf:"vt_hists"`
+	VtNull           *ebpf.Map `ebpf:"vt_null"`
+	VtPaths          *ebpf.Map `ebpf:"vt_paths"`
+	VtRecords        *ebpf.Map `ebpf:"vt_records"`
+	VtRows           *ebpf.Map `ebpf:"vt_rows"`
+	VtWaiting        *ebpf.Map `ebpf:"vt_waiting"`
 }
 
 func (m *BenchMaps) Close() error {
 	return _BenchClose(
 		m.VtAccounts,
+		m.VtCalls,
+		m.VtDroppedPackets,
 		m.VtDrops,
 		m.VtFree,
 		m.VtGlobals,
@@ -416,6 +517,7 @@ func (m *BenchMaps) Close() error {
 		m.VtNull,
 		m.VtPaths,
 		m.VtRecords,
+		m.VtRows,
 		m.VtWaiting,
 	)
 }
@@ -432,9 +534,11 @@ type BenchVariables struct {
 	CfgFilterPeer      *ebpf.Variable `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.Variable `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.Variable `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
+	CfgKeepDropped     *ebpf.Variable `ebpf:"cfg_keep_dropped"`
 	CfgPathMask        *ebpf.Variable `ebpf:"cfg_path_mask"`
 	CfgPeerHigh        *ebpf.Variable `ebpf:"cfg_peer_high"`
 	CfgPeerLow         *ebpf.Variable `ebpf:"cfg_peer_low"`
@@ -443,6 +547,7 @@ type BenchVariables struct {
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.Variable `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.Variable `ebpf:"cfg_shard_mask"`
@@ -450,6 +555,7 @@ type BenchVariables struct {
 	CfgSlowNs          *ebpf.Variable `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.Variable `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.Variable `ebpf:"cfg_whole"`
 	VtAddresses        *ebpf.Variable `ebpf:"vt_addresses"`
 	VtAnyRefused       *ebpf.Variable `ebpf:"vt_any_refused"`
 	VtBase             *ebpf.Variable `ebpf:"vt_base"`

@@ -34,6 +34,29 @@ type BpftestVtAddress struct {
 	Pad   uint32
 }
 
+type BpftestVtCalls struct {
+	_         structs.HostLayout
+	Owner     uint64
+	Count     uint32
+	Cpu       uint32
+	Begin     uint64
+	Last      uint64
+	Inside    uint64
+	Inclusive uint64
+	Exclusive uint64
+	Since     uint64
+	Hop       uint32
+	Depth     uint32
+	Frame     [8]struct {
+		_        structs.HostLayout
+		Entered  uint64
+		Inside   uint64
+		Function uint32
+		Pad      uint32
+	}
+	Call [96]uint64
+}
+
 type BpftestVtDevice struct {
 	_       structs.HostLayout
 	Netns   uint32
@@ -117,7 +140,9 @@ type BpftestVtGlobal struct {
 	WholeAt       uint64
 	WholeFirst    uint64
 	WholeNumbers  uint64
-	Pad           [4]uint64
+	Poll          uint64
+	CallsLost     uint64
+	Pad           [2]uint64
 }
 
 type BpftestVtGroup struct {
@@ -158,6 +183,19 @@ type BpftestVtProxy struct {
 	_       structs.HostLayout
 	Arrived uint64
 	Waiting uint64
+}
+
+type BpftestVtRow struct {
+	_        structs.HostLayout
+	Key      uint64
+	Path     uint64
+	Since    uint64
+	Ready    uint32
+	Block    [2]uint32
+	Hop      uint8
+	Function uint8
+	Depth    uint8
+	Blocks   uint8
 }
 
 type BpftestVtRuns struct {
@@ -215,6 +253,14 @@ type BpftestVtTypes struct {
 		Ifindex  [48]uint32
 		Cpu      [48]uint16
 	}
+	Calls struct {
+		_     structs.HostLayout
+		Start uint64
+		Hash  uint64
+		Count uint32
+		Pad   uint32
+		Call  [96]uint64
+	}
 	Hook      uint32
 	State     uint32
 	Peer      uint32
@@ -230,6 +276,7 @@ type BpftestVtTypes struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BpftestMapVtAccounts         = "vt_accounts"
+	BpftestMapVtCalls            = "vt_calls"
 	BpftestMapVtDroppedPackets   = "vt_dropped_packets"
 	BpftestMapVtDrops            = "vt_drops"
 	BpftestMapVtFree             = "vt_free"
@@ -238,6 +285,7 @@ const (
 	BpftestMapVtNull             = "vt_null"
 	BpftestMapVtPaths            = "vt_paths"
 	BpftestMapVtRecords          = "vt_records"
+	BpftestMapVtRows             = "vt_rows"
 	BpftestMapVtWaiting          = "vt_waiting"
 	BpftestProgTestObserve       = "test_observe"
 	BpftestProgTestRace          = "test_race"
@@ -248,6 +296,7 @@ const (
 	BpftestVarCfgFilterPeer      = "cfg_filter_peer"
 	BpftestVarCfgFilterPort      = "cfg_filter_port"
 	BpftestVarCfgFilterProtocol  = "cfg_filter_protocol"
+	BpftestVarCfgFunctions       = "cfg_functions"
 	BpftestVarCfgGro             = "cfg_gro"
 	BpftestVarCfgHostMode        = "cfg_host_mode"
 	BpftestVarCfgHostNetns       = "cfg_host_netns"
@@ -260,6 +309,7 @@ const (
 	BpftestVarCfgQdisc           = "cfg_qdisc"
 	BpftestVarCfgReasonNetfilter = "cfg_reason_netfilter"
 	BpftestVarCfgReasonTap       = "cfg_reason_tap"
+	BpftestVarCfgRowMask         = "cfg_row_mask"
 	BpftestVarCfgSample          = "cfg_sample"
 	BpftestVarCfgSetMask         = "cfg_set_mask"
 	BpftestVarCfgShardMask       = "cfg_shard_mask"
@@ -267,6 +317,7 @@ const (
 	BpftestVarCfgSlowNs          = "cfg_slow_ns"
 	BpftestVarCfgSplits          = "cfg_splits"
 	BpftestVarCfgSwitchable      = "cfg_switchable"
+	BpftestVarCfgWhole           = "cfg_whole"
 	BpftestVarTestCompleted      = "test_completed"
 	BpftestVarTestCount          = "test_count"
 	BpftestVarTestEvicted        = "test_evicted"
@@ -348,6 +399,7 @@ type BpftestProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpftestMapSpecs struct {
 	VtAccounts       *ebpf.MapSpec `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.MapSpec `ebpf:"vt_calls"`
 	VtDroppedPackets *ebpf.MapSpec `ebpf:"vt_dropped_packets"`
 	VtDrops          *ebpf.MapSpec `ebpf:"vt_drops"`
 	VtFree           *ebpf.MapSpec `ebpf:"vt_free"`
@@ -356,6 +408,7 @@ type BpftestMapSpecs struct {
 	VtNull           *ebpf.MapSpec `ebpf:"vt_null"`
 	VtPaths          *ebpf.MapSpec `ebpf:"vt_paths"`
 	VtRecords        *ebpf.MapSpec `ebpf:"vt_records"`
+	VtRows           *ebpf.MapSpec `ebpf:"vt_rows"`
 	VtWaiting        *ebpf.MapSpec `ebpf:"vt_waiting"`
 }
 
@@ -370,6 +423,7 @@ type BpftestVariableSpecs struct {
 	CfgFilterPeer      *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.VariableSpec `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
@@ -382,6 +436,7 @@ type BpftestVariableSpecs struct {
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
@@ -389,6 +444,7 @@ type BpftestVariableSpecs struct {
 	CfgSlowNs          *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.VariableSpec `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.VariableSpec `ebpf:"cfg_whole"`
 	TestCompleted      *ebpf.VariableSpec `ebpf:"test_completed"`
 	TestCount          *ebpf.VariableSpec `ebpf:"test_count"`
 	TestEvicted        *ebpf.VariableSpec `ebpf:"test_evicted"`
@@ -440,6 +496,7 @@ func (o *BpftestObjects) Close() error {
 // It can be passed to LoadBpftestObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpftestMaps struct {
 	VtAccounts       *ebpf.Map `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.Map `ebpf:"vt_calls"`
 	VtDroppedPackets *ebpf.Map `ebpf:"vt_dropped_packets"`
 	VtDrops          *ebpf.Map `ebpf:"vt_drops"`
 	VtFree           *ebpf.Map `ebpf:"vt_free"`
@@ -448,12 +505,14 @@ type BpftestMaps struct {
 	VtNull           *ebpf.Map `ebpf:"vt_null"`
 	VtPaths          *ebpf.Map `ebpf:"vt_paths"`
 	VtRecords        *ebpf.Map `ebpf:"vt_records"`
+	VtRows           *ebpf.Map `ebpf:"vt_rows"`
 	VtWaiting        *ebpf.Map `ebpf:"vt_waiting"`
 }
 
 func (m *BpftestMaps) Close() error {
 	return _BpftestClose(
 		m.VtAccounts,
+		m.VtCalls,
 		m.VtDroppedPackets,
 		m.VtDrops,
 		m.VtFree,
@@ -462,6 +521,7 @@ func (m *BpftestMaps) Close() error {
 		m.VtNull,
 		m.VtPaths,
 		m.VtRecords,
+		m.VtRows,
 		m.VtWaiting,
 	)
 }
@@ -477,6 +537,7 @@ type BpftestVariables struct {
 	CfgFilterPeer      *ebpf.Variable `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.Variable `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.Variable `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
@@ -489,6 +550,7 @@ type BpftestVariables struct {
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.Variable `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.Variable `ebpf:"cfg_shard_mask"`
@@ -496,6 +558,7 @@ type BpftestVariables struct {
 	CfgSlowNs          *ebpf.Variable `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.Variable `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.Variable `ebpf:"cfg_whole"`
 	TestCompleted      *ebpf.Variable `ebpf:"test_completed"`
 	TestCount          *ebpf.Variable `ebpf:"test_count"`
 	TestEvicted        *ebpf.Variable `ebpf:"test_evicted"`

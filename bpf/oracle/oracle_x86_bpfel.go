@@ -34,6 +34,29 @@ type OracleVtAddress struct {
 	Pad   uint32
 }
 
+type OracleVtCalls struct {
+	_         structs.HostLayout
+	Owner     uint64
+	Count     uint32
+	Cpu       uint32
+	Begin     uint64
+	Last      uint64
+	Inside    uint64
+	Inclusive uint64
+	Exclusive uint64
+	Since     uint64
+	Hop       uint32
+	Depth     uint32
+	Frame     [8]struct {
+		_        structs.HostLayout
+		Entered  uint64
+		Inside   uint64
+		Function uint32
+		Pad      uint32
+	}
+	Call [96]uint64
+}
+
 type OracleVtDevice struct {
 	_       structs.HostLayout
 	Netns   uint32
@@ -117,7 +140,9 @@ type OracleVtGlobal struct {
 	WholeAt       uint64
 	WholeFirst    uint64
 	WholeNumbers  uint64
-	Pad           [4]uint64
+	Poll          uint64
+	CallsLost     uint64
+	Pad           [2]uint64
 }
 
 type OracleVtGroup struct {
@@ -158,6 +183,19 @@ type OracleVtProxy struct {
 	_       structs.HostLayout
 	Arrived uint64
 	Waiting uint64
+}
+
+type OracleVtRow struct {
+	_        structs.HostLayout
+	Key      uint64
+	Path     uint64
+	Since    uint64
+	Ready    uint32
+	Block    [2]uint32
+	Hop      uint8
+	Function uint8
+	Depth    uint8
+	Blocks   uint8
 }
 
 type OracleVtRuns struct {
@@ -215,6 +253,14 @@ type OracleVtTypes struct {
 		Ifindex  [48]uint32
 		Cpu      [48]uint16
 	}
+	Calls struct {
+		_     structs.HostLayout
+		Start uint64
+		Hash  uint64
+		Count uint32
+		Pad   uint32
+		Call  [96]uint64
+	}
 	Hook      uint32
 	State     uint32
 	Peer      uint32
@@ -230,6 +276,7 @@ type OracleVtTypes struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	OracleMapVtAccounts         = "vt_accounts"
+	OracleMapVtCalls            = "vt_calls"
 	OracleMapVtDroppedPackets   = "vt_dropped_packets"
 	OracleMapVtDrops            = "vt_drops"
 	OracleMapVtFree             = "vt_free"
@@ -238,6 +285,7 @@ const (
 	OracleMapVtNull             = "vt_null"
 	OracleMapVtPaths            = "vt_paths"
 	OracleMapVtRecords          = "vt_records"
+	OracleMapVtRows             = "vt_rows"
 	OracleMapVtWaiting          = "vt_waiting"
 	OracleProgVtBorder0         = "vt_border_0"
 	OracleProgVtBorder1         = "vt_border_1"
@@ -253,6 +301,11 @@ const (
 	OracleProgVtBorderLast      = "vt_border_last"
 	OracleProgVtBridgeEgress    = "vt_bridge_egress"
 	OracleProgVtBridgeIngress   = "vt_bridge_ingress"
+	OracleProgVtCallEnter       = "vt_call_enter"
+	OracleProgVtCallKprobe      = "vt_call_kprobe"
+	OracleProgVtCallLeave       = "vt_call_leave"
+	OracleProgVtCallMulti       = "vt_call_multi"
+	OracleProgVtCallSession     = "vt_call_session"
 	OracleProgVtCopyDatagram    = "vt_copy_datagram"
 	OracleProgVtDataReady       = "vt_data_ready"
 	OracleProgVtDeviceEgress    = "vt_device_egress"
@@ -291,6 +344,7 @@ const (
 	OracleVarCfgFilterPeer      = "cfg_filter_peer"
 	OracleVarCfgFilterPort      = "cfg_filter_port"
 	OracleVarCfgFilterProtocol  = "cfg_filter_protocol"
+	OracleVarCfgFunctions       = "cfg_functions"
 	OracleVarCfgGro             = "cfg_gro"
 	OracleVarCfgHostMode        = "cfg_host_mode"
 	OracleVarCfgHostNetns       = "cfg_host_netns"
@@ -303,6 +357,7 @@ const (
 	OracleVarCfgQdisc           = "cfg_qdisc"
 	OracleVarCfgReasonNetfilter = "cfg_reason_netfilter"
 	OracleVarCfgReasonTap       = "cfg_reason_tap"
+	OracleVarCfgRowMask         = "cfg_row_mask"
 	OracleVarCfgSample          = "cfg_sample"
 	OracleVarCfgSetMask         = "cfg_set_mask"
 	OracleVarCfgShardMask       = "cfg_shard_mask"
@@ -310,6 +365,7 @@ const (
 	OracleVarCfgSlowNs          = "cfg_slow_ns"
 	OracleVarCfgSplits          = "cfg_splits"
 	OracleVarCfgSwitchable      = "cfg_switchable"
+	OracleVarCfgWhole           = "cfg_whole"
 	OracleVarOracleBegan        = "oracle_began"
 	OracleVarOracleBlind        = "oracle_blind"
 	OracleVarOracleEnds         = "oracle_ends"
@@ -394,6 +450,11 @@ type OracleProgramSpecs struct {
 	VtBorderLast      *ebpf.ProgramSpec `ebpf:"vt_border_last"`
 	VtBridgeEgress    *ebpf.ProgramSpec `ebpf:"vt_bridge_egress"`
 	VtBridgeIngress   *ebpf.ProgramSpec `ebpf:"vt_bridge_ingress"`
+	VtCallEnter       *ebpf.ProgramSpec `ebpf:"vt_call_enter"`
+	VtCallKprobe      *ebpf.ProgramSpec `ebpf:"vt_call_kprobe"`
+	VtCallLeave       *ebpf.ProgramSpec `ebpf:"vt_call_leave"`
+	VtCallMulti       *ebpf.ProgramSpec `ebpf:"vt_call_multi"`
+	VtCallSession     *ebpf.ProgramSpec `ebpf:"vt_call_session"`
 	VtCopyDatagram    *ebpf.ProgramSpec `ebpf:"vt_copy_datagram"`
 	VtDataReady       *ebpf.ProgramSpec `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.ProgramSpec `ebpf:"vt_device_egress"`
@@ -432,6 +493,7 @@ type OracleProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type OracleMapSpecs struct {
 	VtAccounts       *ebpf.MapSpec `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.MapSpec `ebpf:"vt_calls"`
 	VtDroppedPackets *ebpf.MapSpec `ebpf:"vt_dropped_packets"`
 	VtDrops          *ebpf.MapSpec `ebpf:"vt_drops"`
 	VtFree           *ebpf.MapSpec `ebpf:"vt_free"`
@@ -440,6 +502,7 @@ type OracleMapSpecs struct {
 	VtNull           *ebpf.MapSpec `ebpf:"vt_null"`
 	VtPaths          *ebpf.MapSpec `ebpf:"vt_paths"`
 	VtRecords        *ebpf.MapSpec `ebpf:"vt_records"`
+	VtRows           *ebpf.MapSpec `ebpf:"vt_rows"`
 	VtWaiting        *ebpf.MapSpec `ebpf:"vt_waiting"`
 }
 
@@ -454,6 +517,7 @@ type OracleVariableSpecs struct {
 	CfgFilterPeer      *ebpf.VariableSpec `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.VariableSpec `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.VariableSpec `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.VariableSpec `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.VariableSpec `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.VariableSpec `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.VariableSpec `ebpf:"cfg_host_netns"`
@@ -466,6 +530,7 @@ type OracleVariableSpecs struct {
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.VariableSpec `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.VariableSpec `ebpf:"cfg_shard_mask"`
@@ -473,6 +538,7 @@ type OracleVariableSpecs struct {
 	CfgSlowNs          *ebpf.VariableSpec `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.VariableSpec `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.VariableSpec `ebpf:"cfg_whole"`
 	OracleBegan        *ebpf.VariableSpec `ebpf:"oracle_began"`
 	OracleBlind        *ebpf.VariableSpec `ebpf:"oracle_blind"`
 	OracleEnds         *ebpf.VariableSpec `ebpf:"oracle_ends"`
@@ -522,6 +588,7 @@ func (o *OracleObjects) Close() error {
 // It can be passed to LoadOracleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OracleMaps struct {
 	VtAccounts       *ebpf.Map `ebpf:"vt_accounts"`
+	VtCalls          *ebpf.Map `ebpf:"vt_calls"`
 	VtDroppedPackets *ebpf.Map `ebpf:"vt_dropped_packets"`
 	VtDrops          *ebpf.Map `ebpf:"vt_drops"`
 	VtFree           *ebpf.Map `ebpf:"vt_free"`
@@ -530,12 +597,14 @@ type OracleMaps struct {
 	VtNull           *ebpf.Map `ebpf:"vt_null"`
 	VtPaths          *ebpf.Map `ebpf:"vt_paths"`
 	VtRecords        *ebpf.Map `ebpf:"vt_records"`
+	VtRows           *ebpf.Map `ebpf:"vt_rows"`
 	VtWaiting        *ebpf.Map `ebpf:"vt_waiting"`
 }
 
 func (m *OracleMaps) Close() error {
 	return _OracleClose(
 		m.VtAccounts,
+		m.VtCalls,
 		m.VtDroppedPackets,
 		m.VtDrops,
 		m.VtFree,
@@ -544,6 +613,7 @@ func (m *OracleMaps) Close() error {
 		m.VtNull,
 		m.VtPaths,
 		m.VtRecords,
+		m.VtRows,
 		m.VtWaiting,
 	)
 }
@@ -559,6 +629,7 @@ type OracleVariables struct {
 	CfgFilterPeer      *ebpf.Variable `ebpf:"cfg_filter_peer"`
 	CfgFilterPort      *ebpf.Variable `ebpf:"cfg_filter_port"`
 	CfgFilterProtocol  *ebpf.Variable `ebpf:"cfg_filter_protocol"`
+	CfgFunctions       *ebpf.Variable `ebpf:"cfg_functions"`
 	CfgGro             *ebpf.Variable `ebpf:"cfg_gro"`
 	CfgHostMode        *ebpf.Variable `ebpf:"cfg_host_mode"`
 	CfgHostNetns       *ebpf.Variable `ebpf:"cfg_host_netns"`
@@ -571,6 +642,7 @@ type OracleVariables struct {
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
+	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`
 	CfgSetMask         *ebpf.Variable `ebpf:"cfg_set_mask"`
 	CfgShardMask       *ebpf.Variable `ebpf:"cfg_shard_mask"`
@@ -578,6 +650,7 @@ type OracleVariables struct {
 	CfgSlowNs          *ebpf.Variable `ebpf:"cfg_slow_ns"`
 	CfgSplits          *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.Variable `ebpf:"cfg_switchable"`
+	CfgWhole           *ebpf.Variable `ebpf:"cfg_whole"`
 	OracleBegan        *ebpf.Variable `ebpf:"oracle_began"`
 	OracleBlind        *ebpf.Variable `ebpf:"oracle_blind"`
 	OracleEnds         *ebpf.Variable `ebpf:"oracle_ends"`
@@ -624,6 +697,11 @@ type OraclePrograms struct {
 	VtBorderLast      *ebpf.Program `ebpf:"vt_border_last"`
 	VtBridgeEgress    *ebpf.Program `ebpf:"vt_bridge_egress"`
 	VtBridgeIngress   *ebpf.Program `ebpf:"vt_bridge_ingress"`
+	VtCallEnter       *ebpf.Program `ebpf:"vt_call_enter"`
+	VtCallKprobe      *ebpf.Program `ebpf:"vt_call_kprobe"`
+	VtCallLeave       *ebpf.Program `ebpf:"vt_call_leave"`
+	VtCallMulti       *ebpf.Program `ebpf:"vt_call_multi"`
+	VtCallSession     *ebpf.Program `ebpf:"vt_call_session"`
 	VtCopyDatagram    *ebpf.Program `ebpf:"vt_copy_datagram"`
 	VtDataReady       *ebpf.Program `ebpf:"vt_data_ready"`
 	VtDeviceEgress    *ebpf.Program `ebpf:"vt_device_egress"`
@@ -673,6 +751,11 @@ func (p *OraclePrograms) Close() error {
 		p.VtBorderLast,
 		p.VtBridgeEgress,
 		p.VtBridgeIngress,
+		p.VtCallEnter,
+		p.VtCallKprobe,
+		p.VtCallLeave,
+		p.VtCallMulti,
+		p.VtCallSession,
 		p.VtCopyDatagram,
 		p.VtDataReady,
 		p.VtDeviceEgress,
