@@ -44,13 +44,10 @@ static __always_inline void vt_describe_row(struct vt_row *row, __u64 path, stru
 }
 
 /* Where the row of a function in this hop of this path is, made if this is its first call; -1: no room. */
-__noinline int vt_find_row(struct vt_calls *calls, __u64 path, __u32 function)
+static __always_inline int vt_find_row(struct vt_calls *calls, __u64 path, __u32 function)
 {
-	__u64 key;
+	__u64 key = vt_mix(path, calls->hop, function);
 
-	if (!calls)
-		return -1;
-	key = vt_mix(path, calls->hop, function);
 	key ^= key >> 31;
 	key = key ? key : 1;
 #pragma clang loop unroll(disable)
@@ -79,14 +76,18 @@ __noinline int vt_find_row(struct vt_calls *calls, __u64 path, __u32 function)
 /* Adds what a call took (inclusive, exclusive, since) to its row. */
 __noinline int vt_observe_call(struct vt_calls *calls, __u64 path, __u32 function)
 {
-	int at = vt_find_row(calls, path, function);
 	struct vt_hist *inclusive, *exclusive;
 	struct vt_row *row = NULL;
-	__u32 index = at;
+	__u32 index;
+	int at;
 
+	if (!calls)
+		return 0;
+	at = vt_find_row(calls, path, function);
+	index = at;
 	if (at >= 0)
 		row = bpf_map_lookup_elem(&vt_rows, &index);
-	if (!calls || !row || !VT_READ_ONCE(row->ready) || row->blocks != 2) {
+	if (!row || !VT_READ_ONCE(row->ready) || row->blocks != 2) {
 		vt_note(calls_lost);
 		return 0;
 	}
@@ -164,20 +165,16 @@ static __always_inline __u32 vt_entered_at(struct vt_calls *calls, __u32 functio
 }
 
 /* A function returns: those inside it that no return was seen of have returned too. */
-__noinline int vt_close_until(struct vt_calls *calls, __u64 path, __u32 function, __u64 now)
+static __always_inline void vt_close_until(struct vt_calls *calls, __u64 path, __u32 function, __u64 now)
 {
-	__u32 depth;
+	__u32 depth = vt_entered_at(calls, function);
 
-	if (!calls)
-		return 0;
-	depth = vt_entered_at(calls, function);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < VT_DEPTH; i++) {
 		if (calls->depth <= depth)
 			break;
 		vt_close_call(calls, path, now);
 	}
-	return 0;
 }
 
 /* The packet enters a function. False where there is no room for one more. */
@@ -198,39 +195,29 @@ static __always_inline bool vt_open_call(struct vt_calls *calls, __u32 function,
 }
 
 /* Goes on to the hop of a call. False for a call that does not lie in it: its journey's stamps were replaced. */
-__noinline int vt_enter_hop(struct vt_calls *calls, struct vt_slot *slot, __u64 path, __u64 call)
+static __always_inline bool vt_enter_hop(struct vt_calls *calls, struct vt_slot *slot, __u64 call)
 {
 	__u32 hop = call >> 56;
-	__u64 end;
 
-	if (!calls || !slot || !hop || hop >= slot->stamps)
+	if (!hop || hop >= slot->stamps)
 		return false;
-	end = vt_time_of(slot, hop);
 	if (hop != calls->hop) {
-		if (calls->hop)
-			vt_end_hop(calls, path, vt_time_of(slot, calls->hop));
 		calls->hop = hop;
 		calls->begin = calls->last = vt_time_of(slot, hop - 1);
 		calls->inside = 0;
 		calls->depth = 0;
 	}
-	return vt_span(calls->last, call) <= vt_span(calls->last, end);
+	return vt_span(calls->last, call) <= vt_span(calls->last, vt_time_of(slot, hop));
 }
 
-/* One call of a journey that has ended. */
-__noinline int vt_fold_call(struct vt_calls *calls, struct vt_slot *slot, __u64 path, __u32 at)
+/* One call of a journey that has ended; the hop before it is done. */
+__noinline int vt_fold_call(struct vt_calls *calls, struct vt_slot *slot, __u64 path, __u64 call)
 {
-	__u32 function;
-	__u64 call;
+	__u32 function = call >> 48 & 0xff;
 
-	if (!calls || !slot || at >= VT_CALLS)
+	if (!calls || !slot)
 		return 0;
-	barrier_var(at);
-	if (at >= VT_CALLS)
-		return 0;
-	call = calls->call[at];
-	function = call >> 48 & 0xff;
-	if (!vt_enter_hop(calls, slot, path, call)) {
+	if (!vt_enter_hop(calls, slot, call)) {
 		vt_note(calls_lost);
 		return 0;
 	}
@@ -255,9 +242,14 @@ __noinline int vt_fold(__u32 index, __u64 path)
 	calls->depth = 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < VT_CALLS; i++) {
+		__u64 call;
+
 		if (i >= calls->count)
 			break;
-		vt_fold_call(calls, slot, path, i);
+		call = calls->call[i];
+		if (calls->hop && call >> 56 != calls->hop)
+			vt_end_hop(calls, path, vt_time_of(slot, calls->hop));
+		vt_fold_call(calls, slot, path, call);
 	}
 	if (calls->hop)
 		vt_end_hop(calls, path, vt_time_of(slot, calls->hop));

@@ -2,6 +2,7 @@ package bpf_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -22,6 +23,11 @@ func TestLoad(t *testing.T) {
 	spec, err := bpf.LoadKernel()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for name := range spec.Programs {
+		if strings.HasPrefix(name, "vt_call_") { // of functions, which not every kernel lets be probed: tracer/functions_test.go loads them
+			delete(spec.Programs, name)
+		}
 	}
 	coll, err := ebpf.NewCollection(spec)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 type collection struct {
 	kernel  *kernel
 	paths   map[int]*pathState // by place in the table of paths
+	rows    map[int]*rowState  // by place in the table of functions
 	retired []*pathState       // of targets that have gone, or to them
 	gone    map[int]int        // how many targets have gone that had a number
 	null    [bpf.KernelVtTypeVT_TYPE_MAX]*series
@@ -44,6 +45,7 @@ type pathState struct {
 	ifindex     []int
 	blocks      []uint32
 	series      []*series
+	rows        []*rowState // of functions
 }
 
 // series is one histogram through time.
@@ -114,7 +116,7 @@ func (s *series) round(start time.Duration) {
 }
 
 func newCollection(k *kernel) *collection {
-	c := &collection{kernel: k, paths: map[int]*pathState{}, waiting: map[int]*[3]*series{}, gone: map[int]int{}}
+	c := &collection{kernel: k, paths: map[int]*pathState{}, rows: map[int]*rowState{}, waiting: map[int]*[3]*series{}, gone: map[int]int{}}
 	for i := range c.null {
 		c.null[i] = newSeries(k.mem.shards)
 	}
@@ -138,6 +140,7 @@ func (c *collection) read(t *Tracer) {
 		}
 		state.read(mem)
 	}
+	c.readRows()
 	for i := range c.null {
 		readSeries(c.null[i], mem.null, i, mem.shards)
 	}
@@ -222,13 +225,8 @@ func (c *collection) retire(target *target, t *Tracer) {
 		state.end = time.Now()
 		path := mem.paths.at(i)
 		atomic.StoreUint32(&path.Ready, 0)
-		for _, block := range state.blocks {
-			for shard := range mem.shards {
-				*mem.hists.at(int(block)*mem.shards + shard) = bpf.KernelVtHist{}
-			}
-			// full is impossible: each block is in the queue or in one path
-			_ = c.kernel.maps.VtFree.Put(nil, block)
-		}
+		c.freeBlocks(state.blocks)
+		c.retireRows(state)
 		atomic.StoreUint64(&path.Key, 0)
 		delete(c.paths, i)
 		c.retired = append(c.retired, state)

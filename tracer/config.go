@@ -46,6 +46,12 @@ type Config struct {
 	Memory uint64
 	// Spare is how many file descriptors to leave to the caller; default 64.
 	Spare int
+	// Probes are functions of the kernel that a packet is stamped in also, at any detail.
+	Probes []string
+	// FunctionsBy is the only provider of functions to try; "": each in turn.
+	FunctionsBy Provider
+	// FunctionProgress is told how many functions are attached to, or detached from.
+	FunctionProgress func(doing string, done, total int)
 	// Progress is told how many of the targets that are being added are attached.
 	Progress func(done, total int)
 	// Skip is told of a target of Open's that cannot be traced, because no packet
@@ -65,6 +71,8 @@ type Config struct {
 	// veth; nil, or "": by that device.
 	PeerName func(port topology.Link) string
 	Log      *slog.Logger // default: discards
+
+	functions bool // those of detail functions too, which else is detail tables
 
 	object func() (*ebpf.CollectionSpec, error) // a test's; default: bpf.LoadKernel
 }
@@ -101,12 +109,23 @@ type Listener struct {
 	Port     uint16
 }
 
+// shown is the detail as it was asked for.
+func (c Config) shown() Detail {
+	if c.functions {
+		return DetailFunctions
+	}
+	return c.Detail
+}
+
 // budgeted tells whether the hooks come and go.
 func (c Config) budgeted() bool { return c.MaxOverhead > 0 }
 
 func (c Config) withDefaults() Config {
 	if c.Detail == "" {
 		c.Detail = DetailHooks
+	}
+	if c.Detail == DetailFunctions {
+		c.Detail, c.functions = DetailTables, true
 	}
 	if c.Capacity <= 0 {
 		c.Capacity = 8

@@ -91,6 +91,8 @@ func (p Path) since(prev Path, start time.Duration) Path {
 	for i := range d.Hops {
 		if i < len(prev.Hops) {
 			d.Hops[i].Latency = p.Hops[i].Latency.since(prev.Hops[i].Latency, start)
+			d.Hops[i].Own = p.Hops[i].Own.since(prev.Hops[i].Own, start)
+			d.Hops[i].Functions = callsSince(p.Hops[i].Functions, prev.Hops[i].Functions)
 		}
 	}
 	return d
@@ -133,6 +135,7 @@ func (o Observer) since(prev Observer, now, before time.Duration) Observer {
 	}
 	d.RecursionMisses = grown(o.RecursionMisses, prev.RecursionMisses)
 	d.Recorded = grown(o.Recorded, prev.Recorded)
+	d.CallsLost = grown(o.CallsLost, prev.CallsLost)
 	d.RingLost = grown(o.RingLost, prev.RingLost)
 	d.Unpathed = grown(o.Unpathed, prev.Unpathed)
 	if now > before {

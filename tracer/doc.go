@@ -7,9 +7,11 @@ package tracer
 // Detail is how many hops a path is divided into.
 type Detail string
 
-// The three details.
+// The details.
 const (
 	DetailDevices Detail = "devices" // device borders only (tcx)
 	DetailHooks   Detail = "hooks"   // and the borders of netfilter hooks, and the softirq wait
 	DetailTables  Detail = "tables"  // and each registered netfilter chain
+	// DetailFunctions is tables, and what functions of the kernel take inside of hops.
+	DetailFunctions Detail = "functions"
 )

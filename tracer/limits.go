@@ -125,7 +125,7 @@ func (t *Tracer) tooMany(limit Limit, needs, has uint64, targets []*target, fit 
 // ownFiles are the descriptors that a tracer holds whatever its targets are:
 // programs, maps, the ring buffer's reader, and links of the host.
 func (t *Tracer) ownFiles() int {
-	const mapsAndRing = 16
+	const mapsAndRing = 18
 	n := mapsAndRing + len(t.facts.programs)
 	for _, h := range t.rows(ScopeBridge, ScopeUplink, ScopeLoopback, ScopeHost, ScopeMachine) {
 		n += filesOfRow(h)

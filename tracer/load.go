@@ -77,6 +77,7 @@ const (
 // sizes of the maps for so many targets on so many CPUs.
 type sizes struct {
 	shards, paths, blocks, accounts, waiting int
+	calls, rows                              int // of functions; 1 each where none are probed
 }
 
 // sizesFor keeps the maps of 1,000 targets below 128 MiB: targets share the
@@ -93,11 +94,13 @@ func sizesFor(targets, cpus int) sizes {
 		blocks:   blocks,
 		accounts: targets * 2,
 		waiting:  targets * 3,
+		calls:    1,
+		rows:     1,
 	}
 }
 
 // load makes the maps, and begins to load the programs.
-func load(o object, cfg Config, f facts) (*kernel, error) {
+func load(o object, cfg Config, f facts, fns *functions) (*kernel, error) {
 	if o.err != nil {
 		return nil, o.err
 	}
@@ -111,7 +114,13 @@ func load(o object, cfg Config, f facts) (*kernel, error) {
 		return nil, fmt.Errorf("count CPUs: %w", err)
 	}
 	size := sizesFor(cfg.Capacity, cpus)
+	if cfg.wantsFunctions() {
+		size.calls, size.rows, size.blocks = bpf.Slots, functionRows, size.blocks+functionBlocks
+	}
 	resize(spec, size)
+	if fns != nil {
+		fns.programs = functionPrograms(spec)
+	}
 	if err := configure(o, cfg, f, size, cpus); err != nil {
 		return nil, err
 	}
@@ -138,6 +147,9 @@ func load(o object, cfg Config, f facts) (*kernel, error) {
 	spec.Variables = variables
 	k := &kernel{programs: map[string]*ebpf.Program{}}
 	k.loader = newLoader(o, wanted, maps.Clone(coll.Maps))
+	if fns != nil {
+		fns.load = programLoader(o, maps.Clone(coll.Maps))
+	}
 	k.bss = coll.DetachMap(".bss")
 	if err := coll.Assign(&k.maps); err != nil {
 		k.rest = coll.Maps
@@ -191,6 +203,8 @@ func resize(spec *ebpf.CollectionSpec, s sizes) {
 	spec.Maps["vt_paths"].MaxEntries = uint32(s.paths)
 	spec.Maps["vt_accounts"].MaxEntries = uint32(s.accounts * s.shards)
 	spec.Maps["vt_waiting"].MaxEntries = uint32(s.waiting * s.shards)
+	spec.Maps["vt_calls"].MaxEntries = uint32(s.calls)
+	spec.Maps["vt_rows"].MaxEntries = uint32(s.rows)
 	spec.Maps["vt_null"].MaxEntries = uint32(int(bpf.KernelVtTypeVT_TYPE_MAX) * s.shards)
 }
 
@@ -219,6 +233,9 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 		"cfg_blocks":           uint32(s.blocks),
 		"cfg_slow_ns":          uint64(cfg.Slow),
 		"cfg_sample":           cfg.Sample,
+		"cfg_whole":            cfg.Slow > 0 || cfg.Sample > 0 || cfg.wantsFunctions(),
+		"cfg_functions":        cfg.wantsFunctions(),
+		"cfg_row_mask":         uint32(s.rows - 1),
 		"cfg_end_at_device":    cfg.Detail == DetailDevices,
 		"cfg_qdisc":            f.queue,
 		"cfg_host_mode":        f.hostMode,

@@ -119,6 +119,32 @@ func (l *loader) work(part *ebpf.CollectionSpec, wanted map[string]*ebpf.Program
 	}
 }
 
+// functionPrograms are those that are attached to functions of the kernel.
+func functionPrograms(spec *ebpf.CollectionSpec) map[string]*ebpf.ProgramSpec {
+	programs := map[string]*ebpf.ProgramSpec{}
+	for name, program := range spec.Programs {
+		if isFunctionProgram(name) {
+			programs[name] = program
+		}
+	}
+	return programs
+}
+
+// programLoader loads single programs beside the others, with the same maps.
+func programLoader(o object, shared map[string]*ebpf.Map) func(*ebpf.ProgramSpec) (*ebpf.Program, error) {
+	part := o.spec.Copy()
+	part.Variables = nil
+	return func(program *ebpf.ProgramSpec) (*ebpf.Program, error) {
+		part.Programs = map[string]*ebpf.ProgramSpec{program.Name: program}
+		coll, err := ebpf.NewCollectionWithOptions(part, ebpf.CollectionOptions{MapReplacements: shared, Cache: o.types})
+		if err != nil {
+			return nil, err
+		}
+		defer coll.Close()
+		return coll.DetachProgram(program.Name), nil
+	}
+}
+
 // take returns the next program to load; "": there is none.
 func (l *loader) take() string {
 	l.mu.Lock()

@@ -36,6 +36,7 @@ type memory struct {
 	accounts array[bpf.KernelVtAccount]
 	waiting  array[bpf.KernelVtHist]
 	null     array[bpf.KernelVtHist]
+	rows     array[bpf.KernelVtRow] // of functions
 }
 
 // region is one mapping.
@@ -113,6 +114,9 @@ func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, s
 	if m.paths, err = mapArray[bpf.KernelVtPath](maps.VtPaths); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
+	if m.rows, err = mapArray[bpf.KernelVtRow](maps.VtRows); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
 	if m.accounts, err = mapArray[bpf.KernelVtAccount](maps.VtAccounts); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
@@ -121,7 +125,7 @@ func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, s
 
 func (m *memory) close() error {
 	return errors.Join(m.hists.mem.close(), m.paths.mem.close(), m.accounts.mem.close(),
-		m.waiting.mem.close(), m.null.mem.close(), m.bss.close())
+		m.waiting.mem.close(), m.null.mem.close(), m.rows.mem.close(), m.bss.close())
 }
 
 // waits tells whether anything is in the histograms of what follows the end for a target.

@@ -49,7 +49,7 @@ func (s Side) String() string {
 type Snapshot struct {
 	Version  string        // of vethtrace
 	Kernel   string        // uname -r
-	Detail   Detail        // devices, hooks or tables
+	Detail   Detail        // devices, hooks, tables or functions
 	Start    time.Time     // when the last hook was attached
 	Duration time.Duration // since Start
 	Final    bool          // everything is detached: accounting is exact, not read while packets move
@@ -136,6 +136,22 @@ type Hop struct {
 	From    string // name of the hook it starts at
 	To      string // name of the hook it ends at
 	Latency Latency
+	// Functions of the kernel that packets entered in this hop, where they are
+	// probed, in the order of their entry; and of the packets that entered some
+	// what the hop took without them: the sums of Own and of all Exclusive are
+	// that of the hop, where each of its packets did.
+	Functions []Function
+	Own       Latency
+}
+
+// Function is what a function of the kernel took inside of a hop, one sample per
+// call, as measured: what measuring it costs is not known.
+type Function struct {
+	Name      string  // nf_conntrack_in, ipt_do_table/nat
+	Depth     int     // in how many other probed functions it was called
+	SinceNs   float64 // from the hop's begin to the call, mean
+	Inclusive Latency // to its return or, where the packet went on from inside it, to the hop's end
+	Exclusive Latency // without the probed functions that it called
 }
 
 // Latency is a distribution of times, in nanoseconds.
@@ -296,6 +312,7 @@ type Observer struct {
 	RecursionMisses uint64
 	Recorded        uint64 // slow and sampled journeys; Snapshot.Journeys has the last of them
 	RingLost        uint64 // journeys that could not be recorded
+	CallsLost       uint64 // calls of functions that are in no figure: too many in one journey, or no room in the table
 	Unpathed        uint64 // completed journeys whose path had no room in the table: counted, not in a histogram
 }
 

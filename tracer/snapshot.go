@@ -34,7 +34,7 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	}
 	t.seen.read(t)
 	s := Snapshot{
-		Version: t.cfg.Version, Kernel: release(), Detail: t.cfg.Detail, Start: t.start,
+		Version: t.cfg.Version, Kernel: release(), Detail: t.cfg.shown(), Start: t.start,
 		Duration: time.Since(t.start), Final: t.final, Notes: slices.Clone(t.notes),
 		Environment: t.cfg.Environment,
 	}
@@ -162,6 +162,8 @@ func merged(paths []Path) []Path {
 		same.Latency.Hist.Merge(&path.Latency.Hist)
 		for i := range same.Hops {
 			same.Hops[i].Latency.Hist.Merge(&path.Hops[i].Latency.Hist)
+			same.Hops[i].Own.Hist.Merge(&path.Hops[i].Own.Hist)
+			same.Hops[i].Functions = mergeCalls(same.Hops[i].Functions, path.Hops[i].Functions)
 		}
 	}
 	return all
@@ -213,9 +215,11 @@ func (t *Tracer) path(state *pathState, naming journey.Context, null nullLines) 
 		if hop.Target {
 			side = SideTarget
 		}
+		own, calls := t.calls(state, i+1)
 		path.Hops = append(path.Hops, Hop{
 			Index: i, Name: hop.Name, Side: side, Device: t.deviceName(state, i+1),
 			From: from.String(), To: to.String(), Latency: state.series[i+1].latency(cost),
+			Own: own, Functions: calls,
 		})
 	}
 	path.Latency = whole.latency(sum)
@@ -365,6 +369,7 @@ func (t *Tracer) observer(s Snapshot, null nullLines) Observer {
 	if err := t.kernel.maps.VtGlobals.Lookup(uint32(0), &perCPU); err == nil {
 		for _, global := range perCPU {
 			o.RingLost += global.RingLost
+			o.CallsLost += global.CallsLost
 		}
 	}
 	for _, target := range t.all() {

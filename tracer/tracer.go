@@ -44,6 +44,7 @@ type Tracer struct {
 	seen      *collection
 	judge     *judge // nil: nobody asks which rules drop
 	windows   *windows
+	functions *functions
 	cycle     *cycle // nil without a budget
 	hostQueue bool   // an NFQUEUE is bound in the host's namespace
 	notes     []string
@@ -95,7 +96,13 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	if err := errors.Join(t.planChains(targets, t.ownDevices()), t.checkLimits(targets)); err != nil {
 		return err
 	}
-	if t.kernel, err = load(object(), t.cfg, t.facts); err != nil {
+	if t.functions, err = findFunctions(t.cfg, object().types); err != nil {
+		return err
+	}
+	if t.kernel, err = load(object(), t.cfg, t.facts, t.functions); err != nil {
+		return err
+	}
+	if err := t.probe(); err != nil {
 		return err
 	}
 	t.tables = tables{t.kernel.mem}
@@ -360,6 +367,7 @@ func (t *Tracer) Stop() error {
 		t.kernel.mem.setOpen(0)
 		t.kernel.mem.drain(drainTime)
 	}
+	errs = append(errs, t.functions.close())
 	if t.windows != nil {
 		errs = append(errs, t.windows.close(), t.cycle.close())
 	}

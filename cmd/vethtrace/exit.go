@@ -13,6 +13,7 @@ import (
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
+	"github.com/vethtrace/vethtrace/tracer/function"
 )
 
 // The exit statuses, documented in docs/cli.md. A command behind -- gives its
@@ -63,6 +64,8 @@ func statusOf(err error) int {
 		status      *statusError
 		usage       *usageError
 		filter      *tracer.FilterError
+		unknown     *function.UnknownError
+		noProbe     *function.NoProbeError
 		unsupported *tracer.UnsupportedError
 		notFound    *container.NotFoundError
 		notRunning  *container.NotRunningError
@@ -73,7 +76,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &status):
 		return status.status
-	case errors.As(err, &usage), errors.As(err, &filter):
+	case errors.As(err, &usage), errors.As(err, &filter), errors.As(err, &unknown), errors.As(err, &noProbe):
 		return exitUsage
 	case errors.As(err, &notFound), errors.As(err, &notRunning), errors.As(err, &ambiguous),
 		errors.Is(err, netns.ErrNotNamespace):

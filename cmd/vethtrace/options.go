@@ -45,6 +45,7 @@ type viewOptions struct {
 	logLevel string
 	noColor  bool
 	budget   string
+	probes   []string
 
 	maxOverhead   float64 // of budget: a share of one CPU
 	intervalGiven bool
@@ -55,7 +56,8 @@ type viewOptions struct {
 func (o *viewOptions) register(cmd *cobra.Command, duration time.Duration) {
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&o.detail, "detail", string(tracer.DetailHooks), "`HOPS` to divide a path into: devices, hooks or tables")
+	f.StringVar(&o.detail, "detail", string(tracer.DetailHooks), "`HOPS` to divide a path into: devices, hooks, tables, or functions (tables, and functions of the kernel inside of them)")
+	f.StringArrayVar(&o.probes, "probe", nil, "stamp packets also where they enter and leave this `FUNCTION` of the kernel; may be given several times")
 	f.DurationVar(&o.interval, "interval", defaultInterval, "`TIME` between updates, 100ms or more; on a pipe text has them only when this is given")
 	f.DurationVar(&o.duration, "duration", duration, "end after this `TIME`; 0: when interrupted")
 	f.StringVarP(&o.output, "output", "o", outputText, "`FORMAT`: text, json (one document at the end) or ndjson (one per interval)")
@@ -65,7 +67,7 @@ func (o *viewOptions) register(cmd *cobra.Command, duration time.Duration) {
 	f.BoolVar(&o.raw, "raw", false, "figures as measured, what measuring costs not subtracted")
 	f.StringVar(&o.logLevel, "log-level", "info", "`LEVEL` of messages on stderr: debug, info, warn or error")
 	f.BoolVar(&o.noColor, "no-color", false, "no colors (also: NO_COLOR=1)")
-	complete(cmd, "detail", "devices", "hooks", "tables")
+	complete(cmd, "detail", "devices", "hooks", "tables", "functions")
 	complete(cmd, "output", outputText, outputJSON, outputNDJSON)
 	complete(cmd, "max-overhead", "1%", "0.5%", "2%", "5%")
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
@@ -87,9 +89,9 @@ func mustRegister(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
 func (o *viewOptions) check(cmd *cobra.Command) error {
 	o.intervalGiven = cmd.Flags().Changed("interval")
 	switch tracer.Detail(o.detail) {
-	case tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables:
+	case tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables, tracer.DetailFunctions:
 	default:
-		return usagef("--detail %q: want devices, hooks or tables", o.detail)
+		return usagef("--detail %q: want devices, hooks, tables or functions", o.detail)
 	}
 	switch o.output {
 	case outputText, outputJSON, outputNDJSON:
@@ -111,8 +113,18 @@ func (o *viewOptions) check(cmd *cobra.Command) error {
 	if o.sampleOne, err = parseSample(o.sample); err != nil {
 		return err
 	}
-	o.maxOverhead, err = parseBudget(o.budget)
-	return err
+	if o.maxOverhead, err = parseBudget(o.budget); err != nil {
+		return err
+	}
+	if o.maxOverhead > 0 && o.functional() {
+		return usagef("--max-overhead: functions of the kernel cannot be probed for a part of the time: leave it out, or --probe and --detail functions")
+	}
+	return nil
+}
+
+// functional tells whether functions of the kernel are to be probed.
+func (o *viewOptions) functional() bool {
+	return len(o.probes) > 0 || tracer.Detail(o.detail) == tracer.DetailFunctions
 }
 
 // The bounds of a budget: below, attaching and detaching alone would use it up.
@@ -151,7 +163,7 @@ func parseSample(s string) (uint32, error) {
 func (o *viewOptions) config(log *slog.Logger) tracer.Config {
 	return tracer.Config{
 		Version: versionText(), Detail: tracer.Detail(o.detail), Interval: o.interval,
-		Slow: o.slow, Sample: o.sampleOne, MaxOverhead: o.maxOverhead, DropRules: true, Log: log,
+		Slow: o.slow, Sample: o.sampleOne, MaxOverhead: o.maxOverhead, DropRules: true, Probes: o.probes, Log: log,
 	}
 }
 

@@ -76,6 +76,28 @@ func (s *session) progress(begin time.Time) func(done, total int) {
 	}
 }
 
+// functionProgress tells on a terminal how far attaching to functions of the
+// kernel is, and detaching from them, where it takes long.
+func (s *session) functionProgress() func(doing string, done, total int) {
+	if _, tty := terminal(s.err); !tty {
+		return nil
+	}
+	last, shown := time.Now(), false
+	return func(doing string, done, total int) {
+		if done == total && shown {
+			shown = false
+			fmt.Fprint(s.gate, "\r\x1b[K")
+		}
+		if done <= 1 {
+			last = time.Now()
+		}
+		if now := time.Now(); done < total && now.Sub(last) >= progressAfter {
+			last, shown = now, true
+			fmt.Fprintf(s.gate, "\rvethtrace: %s %d of %d functions\x1b[K", doing, done, total)
+		}
+	}
+}
+
 // trace attaches, shows what is seen until something ends it, and shows the
 // whole at the end.
 func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.TargetSpec, who attendant) (err error) {
@@ -86,7 +108,7 @@ func (s *session) trace(ctx context.Context, cfg tracer.Config, specs []tracer.T
 
 	begin := time.Now()
 	cfg.Spare = spareFiles + len(specs)
-	cfg.Progress = s.progress(begin)
+	cfg.Progress, cfg.FunctionProgress = s.progress(begin), s.functionProgress()
 	t, err := tracer.Open(ctx, cfg, specs...)
 	if err != nil {
 		return err

@@ -105,9 +105,9 @@ func decode(d document) (s tracer.Snapshot, err error) {
 		return s, err
 	}
 	switch s.Detail {
-	case tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables:
+	case tracer.DetailDevices, tracer.DetailHooks, tracer.DetailTables, tracer.DetailFunctions:
 	default:
-		return s, fmt.Errorf("detail: %q is not devices, hooks or tables", d.Detail)
+		return s, fmt.Errorf("detail: %q is not devices, hooks, tables or functions", d.Detail)
 	}
 	if s.Start, err = time.Parse(time.RFC3339Nano, d.Start); err != nil {
 		return s, fmt.Errorf("start: %w", err)
@@ -209,8 +209,25 @@ func decodeHop(d hop) (h tracer.Hop, err error) {
 	if d.Count != d.Latency.Count {
 		return h, fmt.Errorf("count is %d, latency.count %d", d.Count, d.Latency.Count)
 	}
-	h.Latency, err = decodeLatency("latency", d.Latency)
+	if h.Latency, err = decodeLatency("latency", d.Latency); err != nil {
+		return h, err
+	}
+	if d.Own != nil {
+		if h.Own, err = decodeLatency("own", *d.Own); err != nil {
+			return h, err
+		}
+	}
+	h.Functions, err = each("functions", d.Functions, decodeFunction)
 	return h, err
+}
+
+func decodeFunction(d function) (f tracer.Function, err error) {
+	f = tracer.Function{Name: d.Name, Depth: d.Depth, SinceNs: d.SinceNs}
+	if f.Inclusive, err = decodeLatency("inclusive", d.Inclusive); err != nil {
+		return f, err
+	}
+	f.Exclusive, err = decodeLatency("exclusive", d.Exclusive)
+	return f, err
 }
 
 func decodeLatency(key string, d latency) (l tracer.Latency, err error) {

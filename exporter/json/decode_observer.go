@@ -10,7 +10,7 @@ import (
 func decodeObserver(d observer, whole float64) (o tracer.Observer, err error) {
 	o = tracer.Observer{
 		StampNs: d.StampNs, Stamps: d.Stamps, CPUShare: d.CPUShare, RecursionMisses: d.RecursionMisses,
-		RingLost: d.RingLost, Unpathed: d.Unpathed,
+		RingLost: d.RingLost, Unpathed: d.Unpathed, CallsLost: d.CallsLost,
 	}
 	if d.Recorded != nil { // else of a version that did not count them
 		o.Recorded = *d.Recorded

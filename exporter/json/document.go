@@ -7,7 +7,7 @@ import "github.com/vethtrace/vethtrace/internal/environment"
 const Schema = 1
 
 // The structs below are docs/schema.json in Go; that file says what each key
-// means. All keys are always written.
+// means. All keys are always written, but for those of functions.
 
 type document struct {
 	Schema    int       `json:"schema"`
@@ -89,6 +89,17 @@ type hop struct {
 	To      string  `json:"to"`
 	Count   uint64  `json:"count"`
 	Latency latency `json:"latency"`
+	// Functions and Own are written where functions of the kernel were probed.
+	Functions []function `json:"functions,omitempty"`
+	Own       *latency   `json:"own,omitempty"`
+}
+
+type function struct {
+	Name      string  `json:"name"`
+	Depth     int     `json:"depth"`
+	SinceNs   float64 `json:"since_ns"`
+	Inclusive latency `json:"inclusive"`
+	Exclusive latency `json:"exclusive"`
 }
 
 type latency struct {
@@ -214,6 +225,7 @@ type observer struct {
 	// Recorded is missing in older documents.
 	Recorded  *uint64    `json:"recorded"`
 	RingLost  uint64     `json:"ring_lost"`
+	CallsLost uint64     `json:"calls_lost"`
 	Unpathed  uint64     `json:"unpathed"`
 	ObservedS *float64   `json:"observed_s"`
 	Budget    *budget    `json:"budget"`

@@ -148,13 +148,26 @@ func encodePath(p tracer.Path) path {
 		ID: p.ID, Family: p.Family, Protocol: p.Protocol, Direction: p.Direction.String(),
 		Peer: p.Peer, Leg: p.Leg(), Flow: p.Flow, Packets: p.Packets, Segments: p.Segments, Bytes: p.Bytes,
 		Latency: encodeLatency(p.Latency),
-		Hops: all(p.Hops, func(h tracer.Hop) hop {
-			return hop{
-				Index: h.Index, Name: h.Name, Side: h.Side.String(), Device: h.Device, From: h.From, To: h.To,
-				Count: h.Latency.Hist.Count(), Latency: encodeLatency(h.Latency),
+		Hops:    all(p.Hops, encodeHop),
+	}
+}
+
+func encodeHop(h tracer.Hop) hop {
+	d := hop{
+		Index: h.Index, Name: h.Name, Side: h.Side.String(), Device: h.Device, From: h.From, To: h.To,
+		Count: h.Latency.Hist.Count(), Latency: encodeLatency(h.Latency),
+		Functions: all(h.Functions, func(f tracer.Function) function {
+			return function{
+				Name: f.Name, Depth: f.Depth, SinceNs: f.SinceNs,
+				Inclusive: encodeLatency(f.Inclusive), Exclusive: encodeLatency(f.Exclusive),
 			}
 		}),
 	}
+	if len(h.Functions) > 0 {
+		own := encodeLatency(h.Own)
+		d.Own = &own
+	}
+	return d
 }
 
 func encodeLatency(l tracer.Latency) latency {
@@ -193,7 +206,7 @@ func encodeJourney(j tracer.Journey) journey {
 func encodeObserver(o tracer.Observer) observer {
 	d := observer{
 		StampNs: o.StampNs, Stamps: o.Stamps, CPUShare: o.CPUShare, RecursionMisses: o.RecursionMisses,
-		Recorded: &o.Recorded, RingLost: o.RingLost, Unpathed: o.Unpathed, ObservedS: new(o.Observed.Seconds()),
+		Recorded: &o.Recorded, RingLost: o.RingLost, Unpathed: o.Unpathed, CallsLost: o.CallsLost, ObservedS: new(o.Observed.Seconds()),
 	}
 	if d.StampNs == nil {
 		d.StampNs = map[string]float64{}

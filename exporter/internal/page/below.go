@@ -253,6 +253,7 @@ func Cost(s tracer.Snapshot, o Options) []string {
 	}{
 		{ob.RecursionMisses, "runs of our programs were skipped by the kernel (recursion): their stamps are missing"},
 		{ob.RingLost, "slow or sampled journeys could not be recorded"},
+		{ob.CallsLost, "calls of functions are in no figure: too many in one journey, or too many different ones"},
 		{ob.Unpathed, "completed journeys are counted, but in no table: too many different paths"},
 	} {
 		if m.n > 0 {

@@ -23,6 +23,7 @@ type row struct {
 	bar   float64 // 0 to 1
 	note  string  // in place of the bar, where it fits
 	bars  lipgloss.Style
+	inner bool // belongs to the row above
 }
 
 // grid is a table with bars. Several blocks of rows may share its columns, so

@@ -237,9 +237,12 @@ func (o Options) rows(p tracer.Path) []row {
 			r.cells[4], r.cells[8], r.bar, r.style = "~0", "~0", 0, st.dim
 		}
 		largest = max(largest, r.bar)
-		rows = append(rows, r)
+		rows = append(append(rows, r), o.functions(h)...)
 	}
 	for i := range rows {
+		if rows[i].inner {
+			continue
+		}
 		if rows[i].bar == largest && largest > 0 {
 			rows[i].style = st.hot
 		}

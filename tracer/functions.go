@@ -1,0 +1,289 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/vethtrace/vethtrace/tracer/function"
+)
+
+// The providers of functions, in the order in which they are tried.
+const (
+	ProviderSession Provider = "kprobe.session" // entries and returns, one link for all, since Linux 6.10
+	ProviderTracing Provider = "fentry"         // entries and returns, two links each, since Linux 5.5
+	ProviderMulti   Provider = "kprobe.multi"   // entries, one link for all, since Linux 5.18
+	ProviderKprobe  Provider = "kprobe"         // entries, a link each
+)
+
+// functionProvider is one way to be called when a packet enters a function.
+type functionProvider struct {
+	name    Provider
+	returns bool // tells also of returns
+	attach  func(*functions) error
+}
+
+func functionProviders() []functionProvider {
+	return []functionProvider{
+		{ProviderSession, true, (*functions).attachSession},
+		{ProviderTracing, true, (*functions).attachTracing},
+		{ProviderMulti, false, (*functions).attachMulti},
+		{ProviderKprobe, false, (*functions).attachKprobes},
+	}
+}
+
+// functions are those of the kernel that are probed. A nil one probes none.
+type functions struct {
+	probes   []function.Probe
+	names    map[uint8]string // by number of a call
+	missing  []string         // of detail functions, that this kernel lacks
+	by       Provider
+	programs map[string]*ebpf.ProgramSpec
+	load     func(*ebpf.ProgramSpec) (*ebpf.Program, error)
+	loaded   []*ebpf.Program
+	links    []link.Link
+	attached *tally
+	told     func(doing string, done, total int)
+}
+
+// wantsFunctions tells whether functions of the kernel are to be probed.
+func (c Config) wantsFunctions() bool { return c.functions || len(c.Probes) > 0 }
+
+// findFunctions finds out which functions to probe in this kernel. It fails with
+// a function.UnknownError or function.NoProbeError for one that was asked for.
+func findFunctions(cfg Config, types *btf.Cache) (*functions, error) {
+	if !cfg.wantsFunctions() {
+		return nil, nil //nolint:nilnil // none is no error
+	}
+	symbols, err := function.Read()
+	if err != nil {
+		return nil, err
+	}
+	probes, missing, err := function.Resolve(symbols, moduleTypes{types}, cfg.functions, cfg.Probes)
+	if err != nil {
+		return nil, err
+	}
+	if len(probes) == 0 {
+		return nil, &UnsupportedError{
+			Feature: "probe functions of the kernel", Needs: "its symbols and types (CONFIG_KALLSYMS, CONFIG_DEBUG_INFO_BTF)", Err: errors.ErrUnsupported,
+		}
+	}
+	return &functions{probes: probes, names: function.Names(probes), missing: missing, told: cfg.FunctionProgress}, nil
+}
+
+// moduleTypes are the types of the kernel and of its modules.
+type moduleTypes struct{ cache *btf.Cache }
+
+// Module implements function.Types.
+func (m moduleTypes) Module(name string) (*btf.Spec, error) {
+	if name == "" {
+		return m.cache.Kernel()
+	}
+	return m.cache.Module(name)
+}
+
+// probe attaches to functions, before anything else: whether that is possible is not known before.
+func (t *Tracer) probe() error {
+	if t.functions == nil {
+		return nil
+	}
+	t.functions.attached = t.attached
+	if err := t.functions.attach(t.cfg.FunctionsBy); err != nil {
+		return err
+	}
+	if note := t.functions.note(); note != "" {
+		t.notes = append(t.notes, note)
+	}
+	t.cfg.Log.Debug("functions are probed", "by", t.functions.by, "functions", len(t.functions.probes), "missing", t.functions.missing)
+	return nil
+}
+
+// isFunctionProgram tells programs that are attached to functions, as many
+// times as there are functions, from those of the table of hooks.
+func isFunctionProgram(name string) bool { return strings.HasPrefix(name, "vt_call_") }
+
+// attach attaches to all functions by the first provider that works; only is
+// the one to try, "" any. It fails with an UnsupportedError that says what each
+// of them said.
+func (f *functions) attach(only Provider) error {
+	if f == nil {
+		return nil
+	}
+	var refused []string
+	for _, provider := range functionProviders() {
+		if only != "" && provider.name != only {
+			continue
+		}
+		f.by = provider.name
+		err := provider.attach(f)
+		if err == nil {
+			return nil
+		}
+		refused = append(refused, fmt.Sprintf("%s: %v", provider.name, firstLine(err)))
+		if err := f.close(); err != nil {
+			return err
+		}
+	}
+	return &UnsupportedError{
+		Feature: "probe functions of the kernel",
+		Needs:   "one of kprobe.session (Linux 6.10), fentry (5.5), kprobe.multi (5.18) and kprobes",
+		Err:     errors.New(strings.Join(refused, "; ")),
+	}
+}
+
+// firstLine is an error without the verifier's log.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+func (f *functions) program(name string) (*ebpf.ProgramSpec, error) {
+	spec := f.programs[name]
+	if spec == nil {
+		return nil, fmt.Errorf("no program %s", name)
+	}
+	return spec.Copy(), nil
+}
+
+// start loads a program that is kept until close.
+func (f *functions) start(spec *ebpf.ProgramSpec) (*ebpf.Program, error) {
+	program, err := f.load(spec)
+	if err != nil {
+		return nil, err
+	}
+	f.loaded = append(f.loaded, program)
+	return program, nil
+}
+
+func (f *functions) attachSession() error { return f.attachMany("vt_call_session", true) }
+func (f *functions) attachMulti() error   { return f.attachMany("vt_call_multi", false) }
+
+// attachMany attaches one program to all functions by one link.
+func (f *functions) attachMany(name string, session bool) error {
+	f.probes = f.entries(session)
+	spec, err := f.program(name)
+	if err != nil {
+		return err
+	}
+	program, err := f.start(spec)
+	if err != nil {
+		return err
+	}
+	opts := link.KprobeMultiOptions{Session: session}
+	named := slices.ContainsFunc(f.probes, func(p function.Probe) bool { return p.Symbol.Address == 0 })
+	for _, p := range f.probes {
+		if opts.Cookies = append(opts.Cookies, p.Cookie()); named {
+			opts.Symbols = append(opts.Symbols, p.Name)
+		} else {
+			opts.Addresses = append(opts.Addresses, uintptr(p.Symbol.Address))
+		}
+	}
+	l, err := link.KprobeMulti(program, opts)
+	if err != nil {
+		return fmt.Errorf("attach to %d functions: %w", len(f.probes), err)
+	}
+	f.links = append(f.links, f.attached.hold(HookSpec{Program: "functions", Provider: f.by}, l))
+	return nil
+}
+
+// entries are the functions that can be probed by their entries alone: without
+// returns it is not known when a softirq has ended.
+func (f *functions) entries(returns bool) []function.Probe {
+	if returns {
+		return f.probes
+	}
+	return slices.DeleteFunc(slices.Clone(f.probes), func(p function.Probe) bool { return p.Spec.Poll })
+}
+
+// attachTracing attaches a program of its own to each function and its return.
+func (f *functions) attachTracing() error {
+	for i, p := range f.probes {
+		if err := f.trace("vt_call_enter", p); err != nil {
+			return err
+		}
+		if p.Spec.Returns || p.Spec.Poll {
+			if err := f.trace("vt_call_leave", p); err != nil {
+				return err
+			}
+		}
+		f.tell("attaching", i+1, len(f.probes))
+	}
+	return nil
+}
+
+func (f *functions) trace(name string, p function.Probe) error {
+	spec, err := f.program(name)
+	if err != nil {
+		return err
+	}
+	spec.AttachTo = p.Name
+	program, err := f.start(spec)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	l, err := link.AttachTracing(link.TracingOptions{Program: program, AttachType: spec.AttachType, Cookie: p.Cookie()})
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	f.links = append(f.links, f.attached.hold(HookSpec{Program: "functions", Provider: f.by}, l))
+	return nil
+}
+
+// attachKprobes attaches one program to each function.
+func (f *functions) attachKprobes() error {
+	f.probes = f.entries(false)
+	spec, err := f.program("vt_call_kprobe")
+	if err != nil {
+		return err
+	}
+	program, err := f.start(spec)
+	if err != nil {
+		return err
+	}
+	for i, p := range f.probes {
+		l, err := link.Kprobe(p.Name, program, &link.KprobeOptions{Cookie: p.Cookie()})
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		f.links = append(f.links, f.attached.hold(HookSpec{Program: "functions", Provider: f.by}, l))
+		f.tell("attaching", i+1, len(f.probes))
+	}
+	return nil
+}
+
+func (f *functions) tell(doing string, done, total int) {
+	if f.told != nil {
+		f.told(doing, done, total)
+	}
+}
+
+// note says what a reader of the figures must know; "" where there is nothing.
+func (f *functions) note() string {
+	if f == nil || slices.ContainsFunc(functionProviders(), func(p functionProvider) bool { return p.name == f.by && p.returns }) {
+		return ""
+	}
+	return fmt.Sprintf("functions are probed by %s, which does not tell of returns: each one's time runs to the next function or the end of the hop", f.by)
+}
+
+// close detaches from all functions, and says how far it is: on some kernels
+// each link waits for a seventh of a second.
+func (f *functions) close() error {
+	if f == nil {
+		return nil
+	}
+	var errs []error
+	for i, l := range f.links {
+		errs = append(errs, l.Close())
+		f.tell("detaching from", i+1, len(f.links))
+	}
+	for _, program := range f.loaded {
+		errs = append(errs, program.Close())
+	}
+	f.links, f.loaded = nil, nil
+	return errors.Join(errs...)
+}
