@@ -101,6 +101,14 @@ __noinline int vt_observe_call(struct vt_calls *calls, __u64 path, __u32 functio
 	return 0;
 }
 
+/* A frame; masked where the verifier sees it, as the compiler drops what it knows to be true. */
+static __always_inline struct vt_frame *vt_frame_of(struct vt_calls *calls, __u64 at)
+{
+	asm volatile("%0 &= %1" : "+r"(at) : "i"(VT_DEPTH - 1));
+	return &calls->frame[at];
+}
+_Static_assert(!(VT_DEPTH & (VT_DEPTH - 1)), "a frame's number is masked");
+
 /* The innermost function ends at `now`. */
 __noinline int vt_close_call(struct vt_calls *calls, __u64 path, __u64 now)
 {
@@ -112,19 +120,14 @@ __noinline int vt_close_call(struct vt_calls *calls, __u64 path, __u64 now)
 	at = calls->depth - 1;
 	if (at >= VT_DEPTH)
 		return 0;
-	barrier_var(at);
-	if (at >= VT_DEPTH)
-		return 0;
-	frame = &calls->frame[at];
+	frame = vt_frame_of(calls, at);
 	calls->inclusive = vt_span(frame->entered, now);
 	calls->exclusive = calls->inclusive - frame->inside;
 	calls->since = vt_span(calls->begin, frame->entered);
 	calls->depth = at;
 	vt_observe_call(calls, path, frame->function);
-	at--;
-	barrier_var(at);
-	if (at < VT_DEPTH)
-		calls->frame[at].inside += calls->inclusive;
+	if (at)
+		vt_frame_of(calls, at - 1)->inside += calls->inclusive;
 	else
 		calls->inside += calls->inclusive;
 	return 0;
@@ -158,7 +161,7 @@ static __always_inline __u32 vt_entered_at(struct vt_calls *calls, __u32 functio
 	for (__u32 i = 0; i < VT_DEPTH; i++) {
 		if (i >= calls->depth)
 			break;
-		if (!((calls->frame[i].function ^ function) & mask))
+		if (!((vt_frame_of(calls, i)->function ^ function) & mask))
 			found = i;
 	}
 	return found;
@@ -181,15 +184,14 @@ static __always_inline void vt_close_until(struct vt_calls *calls, __u64 path, _
 static __always_inline bool vt_open_call(struct vt_calls *calls, __u32 function, __u64 now)
 {
 	__u32 at = calls->depth;
+	struct vt_frame *frame;
 
 	if (at >= VT_DEPTH)
 		return false;
-	barrier_var(at);
-	if (at >= VT_DEPTH)
-		return false;
-	calls->frame[at].entered = now;
-	calls->frame[at].inside = 0;
-	calls->frame[at].function = function;
+	frame = vt_frame_of(calls, at);
+	frame->entered = now;
+	frame->inside = 0;
+	frame->function = function;
 	calls->depth = at + 1;
 	return true;
 }

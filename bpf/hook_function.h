@@ -36,39 +36,38 @@ struct vt_registers {
 #endif
 };
 
+#if defined(__TARGET_ARCH_arm64)
+#define VT_REGISTER(at, x86) x[at]
+#else
+#define VT_REGISTER(at, x86) x86
+#endif
+
+/* One register: written out, as the compiler would add a variable to the context's address, which the verifier refuses. */
+#define VT_READ(regs, at, x86)                                                                                 \
+	({                                                                                                     \
+		__u64 value;                                                                                   \
+		asm volatile("%0 = *(u64 *)(%1 + %2)"                                                          \
+			     : "=r"(value)                                                                     \
+			     : "r"(regs), "i"(__builtin_offsetof(struct vt_registers, VT_REGISTER(at, x86)))); \
+		value;                                                                                         \
+	})
+
 static __always_inline __u64 vt_argument(const struct vt_registers *regs, __u32 at)
 {
-#if defined(__TARGET_ARCH_arm64)
 	switch (at) {
 	case 0:
-		return regs->x[0];
+		return VT_READ(regs, 0, di);
 	case 1:
-		return regs->x[1];
+		return VT_READ(regs, 1, si);
 	case 2:
-		return regs->x[2];
+		return VT_READ(regs, 2, dx);
 	case 3:
-		return regs->x[3];
+		return VT_READ(regs, 3, cx);
 	case 4:
-		return regs->x[4];
+		return VT_READ(regs, 4, r8);
 	case 5:
-		return regs->x[5];
+		return VT_READ(regs, 5, r9);
 	}
-#else
-	switch (at) {
-	case 0:
-		return regs->di;
-	case 1:
-		return regs->si;
-	case 2:
-		return regs->dx;
-	case 3:
-		return regs->cx;
-	case 4:
-		return regs->r8;
-	case 5:
-		return regs->r9;
-	}
-#endif
 	return 0;
 }
 

@@ -15,14 +15,32 @@ import (
 // beyond it, one more branch somewhere fails a user's load.
 const mostInstructions = 500_000
 
-// Every program passes the verifier of the running kernel, far from its limit.
+// Every program passes the verifier of the running kernel, far from its limit,
+// with everything off that can be, and with all that journeys may be asked for.
 func TestLoad(t *testing.T) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		t.Fatal(err)
 	}
+	for name, set := range map[string]map[string]any{
+		"plain": {},
+		"whole": {
+			"cfg_whole": true, "cfg_functions": true, "cfg_row_mask": uint32(4095),
+			"cfg_slow_ns": uint64(1), "cfg_sample": uint32(1),
+		},
+	} {
+		t.Run(name, func(t *testing.T) { loadAll(t, set) })
+	}
+}
+
+func loadAll(t *testing.T, set map[string]any) {
 	spec, err := bpf.LoadKernel()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for name, value := range set {
+		if err := spec.Variables[name].Set(value); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name := range spec.Programs {
 		if strings.HasPrefix(name, "vt_call_") { // of functions, which not every kernel lets be probed: tracer/functions_test.go loads them

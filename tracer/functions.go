@@ -43,6 +43,7 @@ type functions struct {
 	names    map[uint8]string // by number of a call
 	missing  []string         // of detail functions, that this kernel lacks
 	by       Provider
+	refused  []string // what providers before that one said
 	programs map[string]*ebpf.ProgramSpec
 	load     func(*ebpf.ProgramSpec) (*ebpf.Program, error)
 	loaded   []*ebpf.Program
@@ -99,7 +100,7 @@ func (t *Tracer) probe() error {
 	if note := t.functions.note(); note != "" {
 		t.notes = append(t.notes, note)
 	}
-	t.cfg.Log.Debug("functions are probed", "by", t.functions.by, "functions", len(t.functions.probes), "missing", t.functions.missing)
+	t.cfg.Log.Debug("functions are probed", "by", t.functions.by, "functions", len(t.functions.probes), "missing", t.functions.missing, "refused", t.functions.refused)
 	return nil
 }
 
@@ -114,7 +115,6 @@ func (f *functions) attach(only Provider) error {
 	if f == nil {
 		return nil
 	}
-	var refused []string
 	for _, provider := range functionProviders() {
 		if only != "" && provider.name != only {
 			continue
@@ -124,7 +124,7 @@ func (f *functions) attach(only Provider) error {
 		if err == nil {
 			return nil
 		}
-		refused = append(refused, fmt.Sprintf("%s: %v", provider.name, firstLine(err)))
+		f.refused = append(f.refused, fmt.Sprintf("%s: %v", provider.name, firstLine(err)))
 		if err := f.close(); err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func (f *functions) attach(only Provider) error {
 	return &UnsupportedError{
 		Feature: "probe functions of the kernel",
 		Needs:   "one of kprobe.session (Linux 6.10), fentry (5.5), kprobe.multi (5.18) and kprobes",
-		Err:     errors.New(strings.Join(refused, "; ")),
+		Err:     errors.New(strings.Join(f.refused, "; ")),
 	}
 }
 
