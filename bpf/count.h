@@ -102,11 +102,12 @@ VT_COLD_GLOBAL int vt_bucket_of_any(__u64 ns)
 /* The same; no call for 32 ns to 8 us, which is as good as all hops. */
 static __always_inline __u32 vt_bucket(__u64 ns)
 {
+	__u64 above = ns - 32; /* what the verifier of older kernels knows the bounds of (seen on 6.12) */
 	__u32 log;
 
-	if (VT_UNLIKELY(ns - 32 >= 8192 - 32))
+	if (VT_UNLIKELY(above >= 8192 - 32))
 		return vt_bucket_of_any(ns);
-	log = vt_log2[(ns >> 5) & 255];
+	log = vt_log2[(above >> 5) + 1];
 	return 32 + log * 16 + ((ns >> (log + 1)) & 15);
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/vethtrace/vethtrace/bpf"
@@ -42,29 +43,43 @@ func loadAll(t *testing.T, set map[string]any) {
 			t.Fatal(err)
 		}
 	}
-	for name := range spec.Programs {
-		if strings.HasPrefix(name, "vt_call_") { // of functions, which not every kernel lets be probed: tracer/functions_test.go loads them
-			delete(spec.Programs, name)
-		}
-	}
-	coll, err := ebpf.NewCollection(spec)
+	programs := spec.Programs
+	spec.Programs = nil
+	shared, err := ebpf.NewCollection(spec)
 	if err != nil {
-		var verifier *ebpf.VerifierError
-		if errors.As(err, &verifier) {
-			t.Fatalf("%+v", verifier)
-		}
 		t.Fatal(err)
 	}
-	defer coll.Close()
-	for name, program := range coll.Programs {
-		info, err := program.Info()
+	defer shared.Close()
+	types := btf.NewCache()
+	for name, program := range programs {
+		if strings.HasPrefix(name, "vt_call_") { // of functions, which not every kernel lets be probed: tracer/functions_test.go loads them
+			continue
+		}
+		one := spec.Copy()
+		one.Variables, one.Programs = nil, map[string]*ebpf.ProgramSpec{name: program}
+		coll, err := ebpf.NewCollectionWithOptions(one, ebpf.CollectionOptions{MapReplacements: shared.Maps, Cache: types})
+		var verifier *ebpf.VerifierError
+		if errors.As(err, &verifier) {
+			t.Errorf("%s: %+v", name, verifier)
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		instructions, ok := info.VerifiedInstructions()
-		if !ok || instructions > mostInstructions {
-			t.Errorf("%s: the verifier looked at %d instructions (%v), want at most %d", name, instructions, ok, mostInstructions)
-		}
-		t.Logf("%s: %d verified", name, instructions)
+		verified(t, name, coll.Programs[name])
+		coll.Close()
 	}
+}
+
+func verified(t *testing.T, name string, program *ebpf.Program) {
+	t.Helper()
+	info, err := program.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	instructions, ok := info.VerifiedInstructions()
+	if !ok || instructions > mostInstructions {
+		t.Errorf("%s: the verifier looked at %d instructions (%v), want at most %d", name, instructions, ok, mostInstructions)
+	}
+	t.Logf("%s: %d verified", name, instructions)
 }

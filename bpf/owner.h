@@ -84,8 +84,10 @@ static __always_inline __u32 vt_lookup_address(__u64 high, __u64 low)
 _Static_assert(VT_ADDRESSES == 1 << 14, "vt_lookup_address takes 14 bits of the hash");
 
 /* Number plus 1 of the target that a local port of the host belongs to, perhaps with VT_PORT_PUBLISHED, or 0. */
-static __always_inline __u32 vt_lookup_port(__u8 protocol, __u16 port)
+static __always_inline __u32 vt_lookup_port(__u8 protocol, __u32 port)
 {
+	barrier_var(port); /* the compiler knows that it has 16 bits, the verifier of 6.12 does not */
+	port &= 0xffff;
 	if (protocol == VT_IPPROTO_TCP)
 		return vt_ports[0][port];
 	if (protocol == VT_IPPROTO_UDP)

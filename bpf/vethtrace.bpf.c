@@ -39,6 +39,6 @@
 #include "drop_unseen.h"
 #include "hook_drop.h"
 #include "hook_socket.h"
-#include "hook_function.h"
+#include "hook_call.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

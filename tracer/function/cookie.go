@@ -5,7 +5,7 @@ import "fmt"
 // Kind is how an argument leads to the packet.
 type Kind uint8
 
-// The kinds, as enum vt_kind of bpf/hook_function.h numbers them.
+// The kinds, as enum vt_kind of bpf/hook_call.h numbers them.
 const (
 	KindSkb    Kind = 0 // struct sk_buff *
 	KindMember Kind = 1 // a pointer to what has one: struct sk_buff **, struct nft_pktinfo *

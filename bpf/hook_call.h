@@ -5,8 +5,8 @@
  * says. There is one for each interface that a kernel may have; Go takes the
  * first that works.
  */
-#ifndef VT_HOOK_FUNCTION_H
-#define VT_HOOK_FUNCTION_H
+#ifndef VT_HOOK_CALL_H
+#define VT_HOOK_CALL_H
 
 /* A cookie; tracer/function/cookie.go makes it. */
 #define VT_COOKIE_FUNCTION(cookie) ((cookie) & 0x7f)
