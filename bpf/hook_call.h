@@ -31,7 +31,7 @@ struct vt_registers {
 #if defined(__TARGET_ARCH_arm64)
 	__u64 x[8];
 #else
-	__u64 unused[9];
+	__u64 unused[8]; /* r15 r14 r13 r12 bp bx r11 r10 */
 	__u64 r9, r8, ax, cx, dx, si, di;
 #endif
 };
