@@ -31,6 +31,7 @@ type Record struct {
 	New      bool
 	IPv6     bool
 	Stamps   []Stamp
+	Calls    []Call // of functions, where they are probed
 }
 
 // timeBits is how many bits of a stamp are its time: it wraps after 3.2 days,
