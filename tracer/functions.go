@@ -3,12 +3,14 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/tracer/function"
 )
@@ -124,21 +126,28 @@ func (f *functions) attach(only Provider) error {
 		if err == nil {
 			return nil
 		}
-		f.refused = append(f.refused, fmt.Sprintf("%s: %v", provider.name, firstLine(err)))
+		f.refused = append(f.refused, fmt.Sprintf("%s: %v", provider.name, refusal(err)))
 		if err := f.close(); err != nil {
 			return err
 		}
 	}
 	return &UnsupportedError{
 		Feature: "probe functions of the kernel",
-		Needs:   "one of kprobe.session (Linux 6.10), fentry (5.5), kprobe.multi (5.18) and kprobes",
+		Needs:   "CONFIG_FPROBE (kprobe.session since Linux 6.10, kprobe.multi since 5.18), BPF trampolines (fentry) or CONFIG_KPROBES",
 		Err:     errors.New(strings.Join(f.refused, "; ")),
 	}
 }
 
-// firstLine is an error without the verifier's log.
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
+// refusal is what a kernel that lacks a provider says, in few words. The
+// library's own name versions, which others have without what it needs.
+func refusal(err error) string {
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return "not in this kernel"
+	case errors.Is(err, unix.EPERM):
+		return "operation not permitted"
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n") // without the verifier's log
 	return line
 }
 
@@ -234,8 +243,14 @@ func (f *functions) trace(name string, p function.Probe) error {
 	return nil
 }
 
+// kprobeEvents is there where the kernel has kprobes.
+const kprobeEvents = "/sys/bus/event_source/devices/kprobe"
+
 // attachKprobes attaches one program to each function.
 func (f *functions) attachKprobes() error {
+	if _, err := os.Stat(kprobeEvents); err != nil {
+		return fmt.Errorf("no kprobes: %w", ebpf.ErrNotSupported)
+	}
 	f.probes = f.entries(false)
 	spec, err := f.program("vt_call_kprobe")
 	if err != nil {

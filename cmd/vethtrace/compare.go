@@ -95,6 +95,9 @@ func (o *compareOptions) run(cmd *cobra.Command, s streams, names, command []str
 	if err := o.view.check(cmd); err != nil {
 		return err
 	}
+	if o.view.functional() {
+		return usagef("compare: has no rows for functions of the kernel: want --detail devices, hooks or tables, and no --probe")
+	}
 	if files == 2 {
 		if command != nil || cmd.Flags().Changed("duration") {
 			return usagef("compare: saved documents are not traced again: leave --duration and the command out")

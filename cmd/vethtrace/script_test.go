@@ -50,6 +50,13 @@ func TestScript(t *testing.T) {
 			e.Setenv("DOCKER_HOST", "unix://"+filepath.Join(e.WorkDir, "docker.sock"))
 			return nil
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "kprobes" { // this kernel lets functions be probed
+				return false, fmt.Errorf("no condition %s", name)
+			}
+			_, err := os.Stat("/sys/bus/event_source/devices/kprobe/type")
+			return err == nil, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"only":    cmdOnly,
 			"status":  cmdStatus,

@@ -7,7 +7,7 @@ import "github.com/vethtrace/vethtrace/internal/environment"
 const Schema = 1
 
 // The structs below are docs/schema.json in Go; that file says what each key
-// means. All keys are always written, but for those of functions.
+// means. All keys are always written.
 
 type document struct {
 	Schema    int       `json:"schema"`
@@ -89,9 +89,9 @@ type hop struct {
 	To      string  `json:"to"`
 	Count   uint64  `json:"count"`
 	Latency latency `json:"latency"`
-	// Functions and Own are written where functions of the kernel were probed.
-	Functions []function `json:"functions,omitempty"`
-	Own       *latency   `json:"own,omitempty"`
+	// Functions and Own are missing in documents of versions that probed no functions.
+	Functions []function `json:"functions"`
+	Own       *latency   `json:"own"`
 }
 
 type function struct {

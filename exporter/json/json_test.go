@@ -230,7 +230,7 @@ func TestDecodeSaysWhatIsWrong(t *testing.T) {
 		{"two documents", good + good, "after top-level value"},
 		{"unknown key", strings.Replace(good, `"kernel"`, `"colonel"`, 1), `unknown field "colonel"`},
 		{"wrong type", strings.Replace(good, `"pid":1465`, `"pid":"1465"`, 1), "targets.pid"},
-		{"detail", strings.Replace(good, `"detail":"hooks"`, `"detail":"most"`, 1), `"most" is not devices, hooks or tables`},
+		{"detail", strings.Replace(good, `"detail":"hooks"`, `"detail":"most"`, 1), `"most" is not devices, hooks, tables or functions`},
 		{"start", strings.Replace(good, `"start":"2026`, `"start":"x`, 1), "start:"},
 		{"duration", strings.Replace(good, `"duration_s":2`, `"duration_s":-2`, 1), "-2 s is no duration"},
 		{"direction", strings.Replace(good, `"direction":"ingress"`, `"direction":"in"`, 1), `targets[0]: paths[0]: direction: "in"`},
