@@ -4,7 +4,8 @@
 
 /*
  * Programs that run the parts of the kernel side on their own, for tests: the
- * rule of the histograms, and journeys of two CPUs that meet in one set.
+ * rule of the histograms, journeys of two CPUs that meet in one set, and what
+ * the functions of a journey take.
  */
 #include "../../vmlinux.h"
 
@@ -132,6 +133,33 @@ int test_race(struct race *args)
 	struct race race = { .cpu = args->cpu };
 
 	bpf_loop(args->rounds, race_round, &race, 0);
+	return 0;
+}
+
+/* A journey that has ended, and its calls. Writer: Go. */
+__u64 test_stamp[VT_STAMPS];
+__u64 test_call[VT_CALLS];
+__u32 test_stamps, test_calls;
+
+/* Tells the functions of that journey apart, for a path with key 7. */
+SEC("syscall")
+int test_fold(void *ctx)
+{
+	struct vt_found found = { .owner = 1 << 3 | VT_STATE_LIVE };
+	struct vt_slot *slot = vt_slot_of(found);
+	__u32 index = 0;
+	struct vt_calls *calls = bpf_map_lookup_elem(&vt_calls, &index);
+
+	if (!calls)
+		return 1;
+	slot->stamps = test_stamps;
+	for (int i = 0; i < VT_STAMPS; i++)
+		slot->stamp[i] = VT_STAMP(1, 1, test_stamp[i]);
+	calls->owner = found.owner;
+	calls->count = test_calls;
+	__builtin_memcpy(calls->call, test_call, sizeof(test_call));
+	*vt_owner_of(found) = (found.owner & ~VT_STATE_MASK) | VT_STATE_BUSY;
+	vt_fold(0, 7);
 	return 0;
 }
 

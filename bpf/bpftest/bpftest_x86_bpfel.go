@@ -287,6 +287,7 @@ const (
 	BpftestMapVtRecords          = "vt_records"
 	BpftestMapVtRows             = "vt_rows"
 	BpftestMapVtWaiting          = "vt_waiting"
+	BpftestProgTestFold          = "test_fold"
 	BpftestProgTestObserve       = "test_observe"
 	BpftestProgTestRace          = "test_race"
 	BpftestVarCfgBlocks          = "cfg_blocks"
@@ -318,11 +319,15 @@ const (
 	BpftestVarCfgSplits          = "cfg_splits"
 	BpftestVarCfgSwitchable      = "cfg_switchable"
 	BpftestVarCfgWhole           = "cfg_whole"
+	BpftestVarTestCall           = "test_call"
+	BpftestVarTestCalls          = "test_calls"
 	BpftestVarTestCompleted      = "test_completed"
 	BpftestVarTestCount          = "test_count"
 	BpftestVarTestEvicted        = "test_evicted"
 	BpftestVarTestHist           = "test_hist"
 	BpftestVarTestLost           = "test_lost"
+	BpftestVarTestStamp          = "test_stamp"
+	BpftestVarTestStamps         = "test_stamps"
 	BpftestVarTestStarted        = "test_started"
 	BpftestVarTestValues         = "test_values"
 	BpftestVarTestWrong          = "test_wrong"
@@ -390,6 +395,7 @@ type BpftestSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpftestProgramSpecs struct {
+	TestFold    *ebpf.ProgramSpec `ebpf:"test_fold"`
 	TestObserve *ebpf.ProgramSpec `ebpf:"test_observe"`
 	TestRace    *ebpf.ProgramSpec `ebpf:"test_race"`
 }
@@ -445,11 +451,15 @@ type BpftestVariableSpecs struct {
 	CfgSplits          *ebpf.VariableSpec `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.VariableSpec `ebpf:"cfg_switchable"`
 	CfgWhole           *ebpf.VariableSpec `ebpf:"cfg_whole"`
+	TestCall           *ebpf.VariableSpec `ebpf:"test_call"`
+	TestCalls          *ebpf.VariableSpec `ebpf:"test_calls"`
 	TestCompleted      *ebpf.VariableSpec `ebpf:"test_completed"`
 	TestCount          *ebpf.VariableSpec `ebpf:"test_count"`
 	TestEvicted        *ebpf.VariableSpec `ebpf:"test_evicted"`
 	TestHist           *ebpf.VariableSpec `ebpf:"test_hist"`
 	TestLost           *ebpf.VariableSpec `ebpf:"test_lost"`
+	TestStamp          *ebpf.VariableSpec `ebpf:"test_stamp"`
+	TestStamps         *ebpf.VariableSpec `ebpf:"test_stamps"`
 	TestStarted        *ebpf.VariableSpec `ebpf:"test_started"`
 	TestValues         *ebpf.VariableSpec `ebpf:"test_values"`
 	TestWrong          *ebpf.VariableSpec `ebpf:"test_wrong"`
@@ -559,11 +569,15 @@ type BpftestVariables struct {
 	CfgSplits          *ebpf.Variable `ebpf:"cfg_splits"`
 	CfgSwitchable      *ebpf.Variable `ebpf:"cfg_switchable"`
 	CfgWhole           *ebpf.Variable `ebpf:"cfg_whole"`
+	TestCall           *ebpf.Variable `ebpf:"test_call"`
+	TestCalls          *ebpf.Variable `ebpf:"test_calls"`
 	TestCompleted      *ebpf.Variable `ebpf:"test_completed"`
 	TestCount          *ebpf.Variable `ebpf:"test_count"`
 	TestEvicted        *ebpf.Variable `ebpf:"test_evicted"`
 	TestHist           *ebpf.Variable `ebpf:"test_hist"`
 	TestLost           *ebpf.Variable `ebpf:"test_lost"`
+	TestStamp          *ebpf.Variable `ebpf:"test_stamp"`
+	TestStamps         *ebpf.Variable `ebpf:"test_stamps"`
 	TestStarted        *ebpf.Variable `ebpf:"test_started"`
 	TestValues         *ebpf.Variable `ebpf:"test_values"`
 	TestWrong          *ebpf.Variable `ebpf:"test_wrong"`
@@ -593,12 +607,14 @@ type BpftestVariables struct {
 //
 // It can be passed to LoadBpftestObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpftestPrograms struct {
+	TestFold    *ebpf.Program `ebpf:"test_fold"`
 	TestObserve *ebpf.Program `ebpf:"test_observe"`
 	TestRace    *ebpf.Program `ebpf:"test_race"`
 }
 
 func (p *BpftestPrograms) Close() error {
 	return _BpftestClose(
+		p.TestFold,
 		p.TestObserve,
 		p.TestRace,
 	)
