@@ -48,7 +48,7 @@ func fold(stamps []uint64, calls []call) map[spot]figure {
 			entered  uint64
 		}
 		var open []opened
-		begin, last, any := stamps[hop-1], stamps[hop-1], false
+		begin, last, called := stamps[hop-1], stamps[hop-1], false
 		pass := func(now uint64) {
 			function := 0
 			if len(open) > 0 {
@@ -70,10 +70,10 @@ func fold(stamps []uint64, calls []call) map[spot]figure {
 		}
 		for _, c := range calls {
 			if c.hop != hop || c.time < last || c.time > stamps[hop] {
-				any = any || c.hop == hop
+				called = called || c.hop == hop
 				continue
 			}
-			any = true
+			called = true
 			pass(c.time)
 			if !c.returns {
 				if len(open) < deepest {
@@ -93,7 +93,7 @@ func fold(stamps []uint64, calls []call) map[spot]figure {
 		for len(open) > 0 {
 			pop(stamps[hop])
 		}
-		if !any {
+		if !called {
 			delete(figures, spot{hop, 0})
 			continue
 		}

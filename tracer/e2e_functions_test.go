@@ -109,7 +109,7 @@ func model(t *testing.T, j tracer.Journey, calls map[string]bool, into map[place
 	}
 	hop, begin, last := 0, j.Stamps[0].T, j.Stamps[0].T
 	var open []opened
-	var any bool
+	var called bool
 	pass := func(now time.Duration) {
 		if now < last {
 			t.Errorf("a call is before the one before it: %+v", j.Stamps)
@@ -140,19 +140,19 @@ func model(t *testing.T, j tracer.Journey, calls map[string]bool, into map[place
 				pop(stamp.T)
 			}
 		case calls[name]:
-			any = true
+			called = true
 			open = append(open, opened{name, stamp.T})
 		default: // the hop's end
 			for len(open) > 0 {
 				pop(stamp.T)
 			}
-			if own := add(hop, ""); any {
+			if own := add(hop, ""); called {
 				own.calls++
 				own.inclusive += stamp.T - begin
 			} else {
 				own.exclusive -= stamp.T - begin // only hops with functions have figures of their own
 			}
-			hop, begin, any = hop+1, stamp.T, false
+			hop, begin, called = hop+1, stamp.T, false
 		}
 	}
 }
