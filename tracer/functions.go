@@ -47,6 +47,7 @@ type functions struct {
 	by       Provider
 	refused  []string // what providers before that one said
 	programs map[string]*ebpf.ProgramSpec
+	types    *btf.Cache
 	load     func(*ebpf.ProgramSpec) (*ebpf.Program, error)
 	loaded   []*ebpf.Program
 	links    []link.Link
@@ -59,7 +60,7 @@ func (c Config) wantsFunctions() bool { return c.functions || len(c.Probes) > 0 
 
 // findFunctions finds out which functions to probe in this kernel. It fails with
 // a function.UnknownError or function.NoProbeError for one that was asked for.
-func findFunctions(cfg Config, types *btf.Cache) (*functions, error) {
+func findFunctions(cfg Config) (*functions, error) {
 	if !cfg.wantsFunctions() {
 		return nil, nil //nolint:nilnil // none is no error
 	}
@@ -67,6 +68,9 @@ func findFunctions(cfg Config, types *btf.Cache) (*functions, error) {
 	if err != nil {
 		return nil, err
 	}
+	// not the cache that programs are loaded with meanwhile: types of a module read
+	// those of the kernel without the lock that guards these (cilium/ebpf v0.22)
+	types := btf.NewCache()
 	probes, missing, err := function.Resolve(symbols, moduleTypes{types}, cfg.functions, cfg.Probes)
 	if err != nil {
 		return nil, err
@@ -76,7 +80,7 @@ func findFunctions(cfg Config, types *btf.Cache) (*functions, error) {
 			Feature: "probe functions of the kernel", Needs: "its symbols and types (CONFIG_KALLSYMS, CONFIG_DEBUG_INFO_BTF)", Err: errors.ErrUnsupported,
 		}
 	}
-	return &functions{probes: probes, names: function.Names(probes), missing: missing, told: cfg.FunctionProgress}, nil
+	return &functions{probes: probes, names: function.Names(probes), missing: missing, types: types, told: cfg.FunctionProgress}, nil
 }
 
 // moduleTypes are the types of the kernel and of its modules.

@@ -148,7 +148,7 @@ func load(o object, cfg Config, f facts, fns *functions) (*kernel, error) {
 	k := &kernel{programs: map[string]*ebpf.Program{}}
 	k.loader = newLoader(o, wanted, maps.Clone(coll.Maps))
 	if fns != nil {
-		fns.load = programLoader(o, maps.Clone(coll.Maps))
+		fns.load = programLoader(o, maps.Clone(coll.Maps), fns.types)
 	}
 	k.bss = coll.DetachMap(".bss")
 	if err := coll.Assign(&k.maps); err != nil {

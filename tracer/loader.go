@@ -108,7 +108,7 @@ func sooner(a, b *ebpf.ProgramSpec) int {
 func (l *loader) work(part *ebpf.CollectionSpec, wanted map[string]*ebpf.ProgramSpec) {
 	for name := l.take(); name != ""; name = l.take() {
 		part.Programs = map[string]*ebpf.ProgramSpec{name: wanted[name]}
-		coll, err := ebpf.NewCollectionWithOptions(part, ebpf.CollectionOptions{MapReplacements: l.shared, Cache: l.types})
+		coll, err := ebpf.NewCollectionWithOptions(part, collectionOptions(l.shared, l.types))
 		if err != nil {
 			l.stop()
 			l.loaded <- loadedProgram{name: name, err: loadError(err)}
@@ -117,6 +117,18 @@ func (l *loader) work(part *ebpf.CollectionSpec, wanted map[string]*ebpf.Program
 		l.loaded <- loadedProgram{name: name, program: coll.DetachProgram(name)}
 		coll.Close()
 	}
+}
+
+// collectionOptions load with these maps and types. Programs are relocated
+// against the kernel's own types alone: none is of a module, reading those of
+// all modules takes longer than all else, and cilium/ebpf v0.22 reads a module's
+// without the lock that guards the kernel's, which several workers share.
+func collectionOptions(shared map[string]*ebpf.Map, types *btf.Cache) ebpf.CollectionOptions {
+	opts := ebpf.CollectionOptions{MapReplacements: shared, Cache: types}
+	if kernel, err := types.Kernel(); err == nil { // else loading tells
+		opts.Programs.KernelTypes = kernel
+	}
+	return opts
 }
 
 // functionPrograms are those that are attached to functions of the kernel.
@@ -131,12 +143,12 @@ func functionPrograms(spec *ebpf.CollectionSpec) map[string]*ebpf.ProgramSpec {
 }
 
 // programLoader loads single programs beside the others, with the same maps.
-func programLoader(o object, shared map[string]*ebpf.Map) func(*ebpf.ProgramSpec) (*ebpf.Program, error) {
+func programLoader(o object, shared map[string]*ebpf.Map, types *btf.Cache) func(*ebpf.ProgramSpec) (*ebpf.Program, error) {
 	part := o.spec.Copy()
 	part.Variables = nil
 	return func(program *ebpf.ProgramSpec) (*ebpf.Program, error) {
 		part.Programs = map[string]*ebpf.ProgramSpec{program.Name: program}
-		coll, err := ebpf.NewCollectionWithOptions(part, ebpf.CollectionOptions{MapReplacements: shared, Cache: o.types})
+		coll, err := ebpf.NewCollectionWithOptions(part, collectionOptions(shared, types))
 		if err != nil {
 			return nil, err
 		}

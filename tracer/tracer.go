@@ -96,7 +96,7 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	if err := errors.Join(t.planChains(targets, t.ownDevices()), t.checkLimits(targets)); err != nil {
 		return err
 	}
-	if t.functions, err = findFunctions(t.cfg, object().types); err != nil {
+	if t.functions, err = findFunctions(t.cfg); err != nil {
 		return err
 	}
 	if t.kernel, err = load(object(), t.cfg, t.facts, t.functions); err != nil {
