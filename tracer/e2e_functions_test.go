@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
@@ -53,11 +54,26 @@ func canProbe(by tracer.Provider) bool {
 	kprobes := err == nil
 	switch by {
 	case tracer.ProviderSession:
-		return features.HaveBPFLinkKprobeSession() == nil
+		return features.HaveBPFLinkKprobeSession() == nil && cookieWithoutArguments()
 	case tracer.ProviderMulti:
 		return features.HaveBPFLinkKprobeMulti() == nil
 	}
 	return kprobes
+}
+
+// cookieWithoutArguments tells whether bpf_session_cookie is as the programs call
+// it: since 7.x it takes the context, which cilium/ebpf v0.22 cannot express beside the other.
+func cookieWithoutArguments() bool {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return false
+	}
+	var cookie *btf.Func
+	if kernel.TypeByName("bpf_session_cookie", &cookie) != nil {
+		return false
+	}
+	proto, ok := cookie.Type.(*btf.FuncProto)
+	return ok && len(proto.Params) == 0
 }
 
 // checkRefusal holds that one line tells all that was tried.
