@@ -110,7 +110,7 @@ func (t *trial) load(cfg Config) error {
 	t.kernel, err = load(t.object, cfg, facts{
 		hostNetns: cfg.Host.Inode(), queue: true, hostMode: true, bridge: true, sockets: true,
 		napi: true, splits: true, switchable: true, programs: map[string]bool{}, // loaded one by one
-	})
+	}, nil)
 	return err
 }
 
@@ -224,9 +224,7 @@ func (t *trial) loadOne(name string) error {
 	part := t.object.spec.Copy()
 	part.Variables = nil
 	part.Programs = map[string]*ebpf.ProgramSpec{name: program}
-	coll, err := ebpf.NewCollectionWithOptions(part, ebpf.CollectionOptions{
-		MapReplacements: maps.Clone(t.kernel.loader.shared), Cache: t.object.types,
-	})
+	coll, err := ebpf.NewCollectionWithOptions(part, collectionOptions(maps.Clone(t.kernel.loader.shared), t.object.types))
 	if err != nil {
 		return loadError(err)
 	}
