@@ -20,8 +20,8 @@ type Attempted struct {
 // Tryout is what became of a row of THE table of hooks when it was tried.
 type Tryout struct {
 	Spec     HookSpec
-	Hook     string    // HookSpec.Name
-	Provider Provider  // that it gets; "": none works, and Tried says why
+	Hook     string      // HookSpec.Name
+	Provider Provider    // that it gets; "": none works, and Tried says why
 	Tried    []Attempted // in the order of preference, up to the one that works
 }
 
