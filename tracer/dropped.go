@@ -234,3 +234,16 @@ func (j *judge) attach(of *target, drops []Drop, reason func(uint32) string) {
 		finishRules(&drops[i])
 	}
 }
+
+// readRules reads the rules as they are before the first packet, if somebody
+// wants to know which of them drop some.
+func (t *Tracer) readRules(targets []*target) {
+	if !t.cfg.DropRules {
+		return
+	}
+	t.judge = newJudge()
+	t.judge.watch(t.host)
+	for _, target := range targets {
+		t.judge.watch(target.ns)
+	}
+}

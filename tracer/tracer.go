@@ -140,19 +140,6 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	return nil
 }
 
-// readRules reads the rules as they are before the first packet, if somebody
-// wants to know which of them drop some.
-func (t *Tracer) readRules(targets []*target) {
-	if !t.cfg.DropRules {
-		return
-	}
-	t.judge = newJudge()
-	t.judge.watch(t.host)
-	for _, target := range targets {
-		t.judge.watch(target.ns)
-	}
-}
-
 // progress turns attachments that are done into targets, for those who look on.
 func (t *Tracer) progress(targets int) func(done, all int) {
 	if t.cfg.Progress == nil {

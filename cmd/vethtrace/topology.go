@@ -244,11 +244,7 @@ func (o *topologyOptions) fromEngine(ctx context.Context, cfg *probe.Config, who
 		}
 		return nil, nil, err
 	}
-	if quiet, ok := engine.(interface{ Silent() []error }); ok {
-		for _, err := range quiet.Silent() {
-			notes = append(notes, "not all containers are drawn: "+oneLine(err))
-		}
-	}
+	notes = silent(engine)
 	for _, name := range named {
 		c, err := engine.Find(ctx, name)
 		if o.watching && statusOf(err) == exitNoTarget {
@@ -267,6 +263,18 @@ func (o *topologyOptions) fromEngine(ctx context.Context, cfg *probe.Config, who
 		return nil, nil, err
 	}
 	return append(found, list...), notes, nil
+}
+
+// silent are notes of the engines that did not answer beside those that did.
+func silent(engine container.Engine) (notes []string) {
+	quiet, ok := engine.(interface{ Silent() []error })
+	if !ok {
+		return nil
+	}
+	for _, err := range quiet.Silent() {
+		notes = append(notes, "not all containers are drawn: "+oneLine(err))
+	}
+	return notes
 }
 
 // local finds what was named without an engine.
