@@ -45,7 +45,7 @@ test: ## set up, vet, check generated files, run every test (root); PKG=./tracer
 	@mkdir -p $(BIN); failed=0; \
 	echo '$(GO) vet ./...'; $(GO) vet ./... || failed=1; \
 	$(MAKE) --no-print-directory generated-check || failed=1; \
-	$(GO) run ./internal/tools/testsum -summary $(BIN)/test-summary -total $(TEST_TIMEOUT) -again 4 -- \
+	$(GO) run ./internal/tools/testsum -summary $(BIN)/test-summary -total $(TEST_TIMEOUT) -again 8 -- \
 		-count=1 -p=1 -timeout=$(TEST_TIMEOUT) $(TEST_FLAGS) $(PKG) || failed=1; \
 	exit $$failed
 
