@@ -22,12 +22,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// flatMargin is how much more than the goal (15 ns or 3%) hops may vary in a
-// test, whose machine need not be quiet; `make accuracy` judges by the goal.
-const flatMargin = 2
+// A test's machine need not be quiet: hops may vary by so many times the goal
+// (15 ns or 3%) and, besides, of what they vary by with the same stamps beside
+// them. `make accuracy` judges by the goal alone.
+const (
+	flatMargin = 2
+	flatNoise  = 3
+)
 
 // The part of the injection matrix that covers each place, each delay and each
-// pair of the other factors, and flatness. `make accuracy` measures all of it.
+// pair of the other factors, and flatness. `make accuracy` measures all of it,
+// and fails where the machine is too noisy to tell; here that is told, and what
+// fails is what each of three tries refutes beyond its own noise.
 func TestCoveringSet(t *testing.T) {
 	w, err := newWorld(t.Context())
 	if err != nil {
@@ -50,6 +56,9 @@ func TestCoveringSet(t *testing.T) {
 		err := w.cells(t.Context(), detail, some, 1, func(o outcome) (bool, error) {
 			measured += len(o.cells) / len(matrix.Directions())
 			for _, what := range o.wrong() {
+				t.Log(what)
+			}
+			for _, what := range o.refuted() {
 				t.Error(what)
 			}
 			return true, nil
@@ -63,9 +72,9 @@ func TestCoveringSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range flat {
-		t.Logf("%s %s: %v, raw %v", f.Type, f.Hop, f.Ns, f.Raw)
-		if f.Varies() > flatMargin*f.Allowed() {
-			t.Errorf("%s with more %s null stamps varies by %.1f ns, may by %.1f: %v", f.Hop, f.Type, f.Varies(), f.Allowed(), f.Ns)
+		t.Logf("%s %s: %v, raw %v, spread %.1f", f.Type, f.Hop, f.Ns, f.Raw, f.Spread)
+		if most := flatMargin*f.Allowed() + flatNoise*f.Spread; f.Varies() > most {
+			t.Errorf("%s with more %s null stamps varies by %.1f ns, may by %.1f: %v", f.Hop, f.Type, f.Varies(), most, f.Ns)
 		}
 	}
 }
@@ -91,6 +100,22 @@ func TestOutcome(t *testing.T) {
 	words := wrong.wrong()
 	if len(words) != 1 || !strings.Contains(words[0], "second: moved by 900 ns, want 1000 +-60") {
 		t.Errorf("wrong: %v", words)
+	}
+	for _, c := range []struct {
+		name   string
+		before map[string]bool
+		hop    outcome
+		want   int
+	}{
+		{"the first try refutes it", nil, wrong, 1},
+		{"the try before did too", map[string]bool{wrong.cells[0].hopKey(1): true}, wrong, 1},
+		{"the try before refuted another", map[string]bool{wrong.cells[0].hopKey(0): true}, wrong, 0},
+		{"right", nil, right, 0},
+	} {
+		c.hop.refute(c.before)
+		if words := c.hop.refuted(); len(words) != c.want {
+			t.Errorf("%s: %v, want %d", c.name, words, c.want)
+		}
 	}
 	rows := wrong.rows()
 	want := report.Cell{Delay: 1000, Hit: report.Moved{By: 900}, Other: report.Moved{By: 40, Same: 2}, Wrong: 1, Name: "first"}

@@ -95,21 +95,31 @@ func (s *session) block(ctx context.Context, b matrix.Block, delays []time.Durat
 		return o, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	for try := 1; ; try++ {
-		if err := s.wake(b); err != nil {
-			return o, fmt.Errorf("%v: %w", b, err)
+	for try, before := 1, map[string]bool(nil); ; try++ {
+		if o, err = s.try(ctx, b, injector, delays); err != nil {
+			if err = fmt.Errorf("%v: %w", b, err); ctx.Err() != nil || try == mostTries {
+				return o, err
+			}
+			continue
 		}
-		arms, err := s.arms(ctx, b, injector, delays)
-		if err != nil {
-			return o, fmt.Errorf("%v: %w", b, err)
-		}
-		if o, err = arms.judge(b, delays); err != nil {
-			return o, err
-		}
+		o.refute(before)
+		before = o.always
 		if o.tries = try; len(o.wrong()) == 0 || try == mostTries {
 			return o, nil
 		}
 	}
+}
+
+// try measures and judges a block once.
+func (s *session) try(ctx context.Context, b matrix.Block, injector *lab.Injector, delays []time.Duration) (outcome, error) {
+	if err := s.wake(b); err != nil {
+		return outcome{}, err
+	}
+	arms, err := s.arms(ctx, b, injector, delays)
+	if err != nil {
+		return outcome{}, err
+	}
+	return arms.judge(b, delays)
 }
 
 // wake plays until connection tracking knows the flow again: it forgets

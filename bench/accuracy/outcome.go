@@ -16,6 +16,8 @@ type outcome struct {
 	block matrix.Block
 	tries int
 	cells []cellOutcome
+	// always are the hops that each try refuted, by cellOutcome.hopKey.
+	always map[string]bool
 }
 
 // cellOutcome is one delay in one direction.
@@ -108,6 +110,34 @@ func (c cellOutcome) stored() report.Cell {
 		}
 	}
 	return cell
+}
+
+// hopKey names a hop of a cell, the same in each try.
+func (c cellOutcome) hopKey(i int) string { return fmt.Sprint(c.direction, c.delay, i) }
+
+// refute notes which hops this try refutes and, if there was one, the try before it too.
+func (o *outcome) refute(before map[string]bool) {
+	o.always = map[string]bool{}
+	for _, c := range o.cells {
+		for i, hop := range c.hops {
+			if key := c.hopKey(i); hop.Refuted() && (before == nil || before[key]) {
+				o.always[key] = true
+			}
+		}
+	}
+}
+
+// refuted says, in words, what each try refuted: no noise of the machine does that.
+func (o outcome) refuted() (all []string) {
+	for _, c := range o.cells {
+		for i, hop := range c.hops {
+			if o.always[c.hopKey(i)] {
+				all = append(all, fmt.Sprintf("%v +%v: %s hop %d %s: moved by %.0f ns [%.0f, %.0f], want %.0f +-%.0f, %d times measured",
+					o.block, c.delay, c.direction, i, hop.Name, hop.Moved, hop.Known.Lo, hop.Known.Hi, hop.Want, hop.Tolerance(), o.tries))
+			}
+		}
+	}
+	return all
 }
 
 // wrong says, in words, what did not move as it had to.

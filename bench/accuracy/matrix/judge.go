@@ -66,6 +66,7 @@ type Hop struct {
 	Moved float64        // ns: median over the rounds of with the delay less without
 	Same  float64        // the same of without less without: the A/A arm
 	Range stats.Interval // its 95% interval
+	Known stats.Interval // that of Moved
 	Delay time.Duration  // that packets waited, here or elsewhere
 	Value float64        // ns: the hop's median with the delay
 }
@@ -85,7 +86,7 @@ func Judge(name string, delay time.Duration, want float64, r Rounds) Hop {
 	}
 	return Hop{
 		Name: name, Delay: delay, Want: want, Moved: stats.Median(moved),
-		Same: stats.Median(same), Range: stats.Bootstrap(same, 1), Value: stats.Median(r.On),
+		Same: stats.Median(same), Range: stats.Bootstrap(same, 1), Known: stats.Bootstrap(moved, 1), Value: stats.Median(r.On),
 	}
 }
 
@@ -106,6 +107,12 @@ func tolerance(want, half float64, delay time.Duration) float64 {
 // Right tells whether it moved as it had to.
 func (h Hop) Right() bool {
 	return math.Abs(h.Moved-h.Want) <= h.Tolerance()
+}
+
+// Refuted tells whether it did not move as it had to, however badly that is
+// known: its whole 95% interval lies where it may not.
+func (h Hop) Refuted() bool {
+	return h.Known.Hi < h.Want-h.Tolerance() || h.Known.Lo > h.Want+h.Tolerance()
 }
 
 // Right tells whether a hop may be off by so many ns, that had to move by want

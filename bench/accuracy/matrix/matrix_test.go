@@ -200,3 +200,24 @@ func TestJudge(t *testing.T) {
 		t.Errorf("an A/A arm that is not known well is noisy: %+v", wide)
 	}
 }
+
+// What varies from round to round is refuted only where no round could have it right.
+func TestRefuted(t *testing.T) {
+	same := []float64{300, 300, 300, 300}
+	for _, c := range []struct {
+		name string
+		on   []float64
+		want bool
+	}{
+		{"right", []float64{1300, 1300, 1300, 1300}, false},
+		{"wrong each time", []float64{1400, 1410, 1400, 1390}, true},
+		{"too little each time", []float64{300, 310, 300, 290}, true},
+		{"noise about what is right", []float64{1500, 1100, 1700, 1250}, false},
+		{"noise far from it", []float64{2500, 3100, 2700, 4250}, true},
+	} {
+		h := Judge(c.name, time.Microsecond, 1000, Rounds{Off: same, Same: same, On: c.on})
+		if h.Refuted() != c.want {
+			t.Errorf("%s: refuted %v, want %v: %+v", c.name, h.Refuted(), c.want, h)
+		}
+	}
+}
