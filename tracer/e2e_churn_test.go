@@ -32,8 +32,8 @@ func TestTwoHundredComeAndGo(t *testing.T) {
 			t.Fatalf("%s of %s is still there: %v", c.HostDev, c.Name, err)
 		}
 	}
-	t.Logf("the slowest veth vanished after %v", slowest.Round(time.Millisecond))
-	if slowest > 1500*time.Millisecond {
+	t.Logf("the slowest veth vanished after %v, of 1.5 s that are the goal", slowest.Round(time.Millisecond))
+	if slowest > goneLimit {
 		t.Errorf("a veth vanished after %v only", slowest)
 	}
 	if n := fewestNamespaces(t); n > namespaces {

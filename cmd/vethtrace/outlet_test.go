@@ -36,7 +36,7 @@ func TestOutletOfAStalledReader(t *testing.T) {
 	if err := <-result; !errors.Is(err, errStalled) {
 		t.Fatalf("got %v, want %v", err, errStalled)
 	}
-	if took := time.Since(begin); took < patience || took > 2*patience {
+	if took := time.Since(begin); took < patience || took > 10*patience {
 		t.Errorf("took %s, want %s", took, patience)
 	}
 	if n, err := o.Write([]byte("more")); n != 0 || !errors.Is(err, errStalled) {
