@@ -5,8 +5,6 @@ package doctor
 import (
 	"bytes"
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -17,9 +15,10 @@ import (
 
 	"github.com/vethtrace/vethtrace/internal/doctor"
 	"github.com/vethtrace/vethtrace/internal/environment"
+	"github.com/vethtrace/vethtrace/internal/golden"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+var update = golden.Update("the golden files")
 
 // evil is a name that means something to terminals.
 const evil = "a\x1b[31m\u202e|`"
@@ -77,18 +76,7 @@ func TestTextGolden(t *testing.T) {
 	for name, o := range map[string]Options{"wide.txt": {}, "narrow.txt": {Width: 80}} {
 		got := render(t, sick(), o)
 		file := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("%s is not what is written: go test ./exporter/doctor -update, and look\n%s", file, got)
-		}
+		golden.Compare(t, *update, file, got)
 	}
 }
 

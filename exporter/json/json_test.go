@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"reflect"
 	"strings"
@@ -13,12 +12,13 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/vethtrace/vethtrace/exporter/internal/sample"
+	"github.com/vethtrace/vethtrace/internal/golden"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
 const schemaFile = "../../docs/schema.json"
 
-var update = flag.Bool("update", false, "write the golden files")
+var update = golden.Update("the golden files")
 
 func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
@@ -277,18 +277,7 @@ func TestGoldenDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	const file = "testdata/document.json"
-	if *update {
-		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(b.Bytes(), want) {
-		t.Errorf("the document is not %s (-update writes it):\n%s", file, b.Bytes())
-	}
+	golden.Compare(t, *update, file, b.String())
 }
 
 // A document of a version that wrote no environment, no reason of a recorded drop and no rules, and had no

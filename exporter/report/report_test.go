@@ -6,21 +6,19 @@ import (
 	"bytes"
 	stdjson "encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/vethtrace/vethtrace/exporter/json"
 	"github.com/vethtrace/vethtrace/exporter/report"
+	"github.com/vethtrace/vethtrace/internal/golden"
 	"github.com/vethtrace/vethtrace/internal/result"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = golden.Update("the golden files")
 
 // saved are results of real runs, kept as older versions wrote them.
 var saved = []string{"bench-schema-1", "compare-schema-1"}
@@ -63,19 +61,7 @@ func TestMarkdownGolden(t *testing.T) {
 	for _, name := range saved {
 		t.Run(name, func(t *testing.T) {
 			got := markdown(t, load(t, name))
-			golden := filepath.Join("testdata", name+".md")
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("-%s +now:\n%s", golden, diff)
-			}
+			golden.Compare(t, *update, filepath.Join("testdata", name+".md"), got)
 		})
 	}
 }

@@ -3,17 +3,16 @@ package text
 import (
 	"bytes"
 	"errors"
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/exporter/internal/sample"
+	"github.com/vethtrace/vethtrace/internal/golden"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+var update = golden.Update("the golden files")
 
 func written(t *testing.T, s tracer.Snapshot, o Options) string {
 	t.Helper()
@@ -35,18 +34,7 @@ func TestGolden(t *testing.T) {
 	} {
 		got := written(t, sample.Snapshot(), o)
 		file := filepath.Join("testdata", name+".txt")
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("%s (-update writes it) is not:\n%s", file, got)
-		}
+		golden.Compare(t, *update, file, got)
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,10 +14,11 @@ import (
 	"charm.land/lipgloss/v2"
 
 	"github.com/vethtrace/vethtrace/exporter/internal/sample"
+	"github.com/vethtrace/vethtrace/internal/golden"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+var update = golden.Update("the golden files")
 
 // twice is an update whose interval can be told from its sum.
 func twice() Update {
@@ -65,18 +64,7 @@ func TestGolden(t *testing.T) {
 	} {
 		got := m.content() + "\n"
 		file := filepath.Join("testdata", name+".txt")
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("%s (-update writes it) is not:\n%s", file, got)
-		}
+		golden.Compare(t, *update, file, got)
 	}
 }
 

@@ -3,17 +3,15 @@
 package doctor
 
 import (
-	"bytes"
-	"flag"
-	"os"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/internal/docschema"
+	"github.com/vethtrace/vethtrace/internal/golden"
 )
 
 const schemaFile = "../../docs/doctor-schema.json"
 
-var update = flag.Bool("update", false, "write the schema")
+var update = golden.Update("the schema")
 
 // The contract in docs/ is what the structs say.
 func TestSchemaIsCurrent(t *testing.T) {
@@ -24,16 +22,5 @@ func TestSchemaIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *update {
-		if err := os.WriteFile(schemaFile, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	have, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(have, want) {
-		t.Error("docs/doctor-schema.json is not what the structs say: go test ./internal/doctor -update")
-	}
+	golden.Compare(t, *update, schemaFile, string(want))
 }

@@ -5,16 +5,16 @@ package environment
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/internal/docschema"
+	"github.com/vethtrace/vethtrace/internal/golden"
 )
 
-var update = flag.Bool("update", false, "write the definitions into docs/schema.json")
+var update = golden.Update("the definitions into docs/schema.json")
 
 const schemaFile = "../../docs/schema.json"
 

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -14,11 +13,12 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/vethtrace/vethtrace/internal/docschema"
+	"github.com/vethtrace/vethtrace/internal/golden"
 )
 
 const schemaFile = "../../docs/result-schema.json"
 
-var update = flag.Bool("update", false, "write the schema and the golden files")
+var update = golden.Update("the schema and the golden files")
 
 func made(t *testing.T) []byte {
 	t.Helper()
@@ -35,18 +35,7 @@ func made(t *testing.T) []byte {
 // The contract in docs/ is what the structs say.
 func TestSchemaIsCurrent(t *testing.T) {
 	want := made(t)
-	if *update {
-		if err := os.WriteFile(schemaFile, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	have, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(have, want) {
-		t.Error("docs/result-schema.json is not what the structs say: go test ./internal/result -update")
-	}
+	golden.Compare(t, *update, schemaFile, string(want))
 }
 
 func schema(t *testing.T) *jsonschema.Schema {

@@ -3,7 +3,6 @@
 package netfilter
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,10 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vethtrace/vethtrace/internal/golden"
 	"github.com/vethtrace/vethtrace/tracer/netfilter/rules"
 )
 
-var update = flag.Bool("update", false, "write golden files again")
+var update = golden.Update("the golden files")
 
 // layoutEnv is the host of all layouts: an uplink and two bridges, with a
 // container each at .2 whose port 80 is published as 8080 and 8081.
@@ -124,10 +124,10 @@ func TestLayouts(t *testing.T) {
 			name, _, _ := strings.Cut(base, ".")
 			set := fixture(t, file)
 			ev := rules.NewEvaluator(set, layoutEnv())
-			var golden strings.Builder
+			var told strings.Builder
 			for _, s := range scenarios() {
 				out := ev.Walk(s.packet)
-				fmt.Fprintf(&golden, "%s: %s, %s\n%s\n", s.name, out.Verdict, out.End, trail(out))
+				fmt.Fprintf(&told, "%s: %s, %s\n%s\n", s.name, out.Verdict, out.End, trail(out))
 				want, ok := s.ends[name]
 				if !ok {
 					want = s.ends[""]
@@ -138,25 +138,9 @@ func TestLayouts(t *testing.T) {
 					t.Errorf("%s: goes to %s, want %s", s.name, got, s.to)
 				}
 			}
-			compareGolden(t, file+".golden", golden.String())
+			golden.Compare(t, *update, file+".golden", told.String())
 			whatIf(t, set)
 		})
-	}
-}
-
-func compareGolden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; got:\n%s", file, got)
 	}
 }
 

@@ -3,19 +3,17 @@
 package change
 
 import (
-	"bytes"
-	"flag"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/internal/docschema"
+	"github.com/vethtrace/vethtrace/internal/golden"
 	"github.com/vethtrace/vethtrace/tracer/wiring"
 )
 
 const schemaFile = "../../../docs/topology-change-schema.json"
 
-var update = flag.Bool("update", false, "write the schema")
+var update = golden.Update("the schema")
 
 // The contract in docs/ is what the struct says.
 func TestSchemaIsCurrent(t *testing.T) {
@@ -26,18 +24,7 @@ func TestSchemaIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *update {
-		if err := os.WriteFile(schemaFile, want, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	have, err := os.ReadFile(schemaFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(have, want) {
-		t.Error("docs/topology-change-schema.json is not what the struct says: go test ./tracer/wiring/change -update")
-	}
+	golden.Compare(t, *update, schemaFile, string(want))
 }
 
 func rulesOf(texts ...string) []wiring.Rule {
