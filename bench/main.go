@@ -22,15 +22,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
 
-	"github.com/vethtrace/vethtrace/bench/load"
+	"github.com/vethtrace/vethtrace/bench/command"
 	"github.com/vethtrace/vethtrace/bench/report"
-	"github.com/vethtrace/vethtrace/internal/lab"
 )
 
 //go:generate go run . -from results/latest.json -docs ../docs/performance.md
@@ -38,20 +35,7 @@ import (
 // defaultStem is where a full run is stored, with .json and .txt behind it.
 const defaultStem = "bench/results/latest"
 
-func main() {
-	load.MaybeChild()
-	lab.MaybeChild()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	cancel()
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
+func main() { command.Main("bench", run) }
 
 // errDoesNotCount is a run that was made and stored, but is no measurement.
 var errDoesNotCount = errors.New("the run does not count, see above")

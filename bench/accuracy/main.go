@@ -19,35 +19,19 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
 	"github.com/vethtrace/vethtrace/bench/accuracy/report"
-	"github.com/vethtrace/vethtrace/bench/load"
+	"github.com/vethtrace/vethtrace/bench/command"
 	"github.com/vethtrace/vethtrace/bench/machine"
-	"github.com/vethtrace/vethtrace/internal/lab"
 )
 
 //go:generate go run . -o results/latest.jsonl -docs ../../docs/accuracy.md
 
-func main() {
-	load.MaybeChild()
-	lab.MaybeChild()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	cancel()
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		os.Exit(2)
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "accuracy:", err)
-		os.Exit(1)
-	}
-}
+func main() { command.Main("accuracy", run) }
 
 // errNotRight is a run that was made and stored, but shows figures that are not right.
 var errNotRight = errors.New("not all figures are right, see above")

@@ -5,14 +5,11 @@ package main
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
-	"github.com/vethtrace/vethtrace/internal/netns"
 )
 
 // floodPort is where nobody reads.
@@ -79,54 +76,4 @@ func paced(fd int, to []*lab.Container, perSecond int, length time.Duration) (se
 		}
 		time.Sleep(200 * time.Microsecond)
 	}
-}
-
-// waits are how long single changes of a device took, in order.
-type waits []time.Duration
-
-func (w waits) longest() time.Duration {
-	if len(w) == 0 {
-		return 0
-	}
-	return slices.Max(w)
-}
-
-// watchRTNL changes a device of a namespace of its own over and over, as an
-// `ip link set` of somebody else would, until the returned function is called.
-func watchRTNL() (func() (waits, error), error) {
-	ns, err := netns.New()
-	if err != nil {
-		return nil, err
-	}
-	type outcome struct {
-		waits waits
-		err   error
-	}
-	stop, done := make(chan struct{}), make(chan outcome, 1)
-	go func() {
-		var o outcome
-		o.err = ns.Do(func() error {
-			lo, err := netlink.LinkByName("lo")
-			for turn := 0; err == nil; turn++ {
-				select {
-				case <-stop:
-					return nil
-				case <-time.After(time.Millisecond):
-				}
-				begin := time.Now()
-				err = netlink.LinkSetAlias(lo, fmt.Sprint("turn ", turn)) // under RTNL, and nothing else
-				o.waits = append(o.waits, time.Since(begin))
-			}
-			return err
-		})
-		done <- o
-	}()
-	return func() (waits, error) {
-		close(stop)
-		o := <-done
-		if o.err != nil {
-			return nil, fmt.Errorf("watch RTNL: %w", o.err)
-		}
-		return o.waits, ns.Close()
-	}, nil
 }

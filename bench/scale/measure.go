@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -129,19 +130,26 @@ func (b bench) attachDetach(w *lab.World, _ *lab.Container, row *row) error {
 	row.AttachMs = ms(s.attach)
 	row.Links, row.Files = len(h.links), h.files
 	row.MapMiB, row.ProcessMiB = mib(h.mapBytes), mib(h.residentBytes)
-	row.LockIdleMs, row.LockAttachMs, row.LockDetachMs = ms(idle.longest()), ms(attach.longest()), ms(detach.longest())
+	row.LockIdleMs, row.LockAttachMs, row.LockDetachMs = ms(longest(idle)), ms(longest(attach)), ms(longest(detach))
 	return nil
 }
 
 // watched tells how long others waited for RTNL meanwhile.
-func watched(during func() error) (waits, error) {
-	stop, err := watchRTNL()
+func watched(during func() error) ([]time.Duration, error) {
+	watch, err := lab.WatchRTNL()
 	if err != nil {
 		return nil, err
 	}
 	err = during()
-	w, stopErr := stop()
-	return w, errors.Join(err, stopErr)
+	waits, stopErr := watch.Stop()
+	return waits, errors.Join(err, stopErr)
+}
+
+func longest(waits []time.Duration) time.Duration {
+	if len(waits) == 0 {
+		return 0
+	}
+	return slices.Max(waits)
 }
 
 func (b bench) kill(w *lab.World, _ *lab.Container, row *row) error {

@@ -16,29 +16,19 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/vethtrace/vethtrace/bench/command"
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/internal/lab/engine"
 )
 
-func main() {
-	lab.MaybeChild()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		os.Exit(1)
-	}
-}
+func main() { command.Main("soak", run) }
 
 // The shape of the load.
 const (
@@ -59,8 +49,9 @@ type soak struct {
 	begin   time.Time
 }
 
-func run(ctx context.Context, args []string, out io.Writer) (err error) {
+func run(ctx context.Context, args []string, out, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
+	flags.SetOutput(stderr)
 	program := flags.String("vethtrace", "bin/vethtrace", "the program to soak")
 	duration := flags.Duration("duration", 10*time.Minute, "how long containers start and stop")
 	if err := flags.Parse(args); err != nil {

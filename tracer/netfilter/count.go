@@ -5,7 +5,6 @@ package netfilter
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"unsafe"
 
 	"github.com/mdlayher/netlink"
@@ -82,36 +81,14 @@ type legacyInfo struct {
 const getInfo = 64
 
 func (c *Counts) legacy() error {
-	for _, f := range []struct {
-		file, family  string
-		domain, level int
-	}{
-		{"net/ip_tables_names", FamilyIP, unix.AF_INET, unix.SOL_IP},
-		{"net/ip6_tables_names", FamilyIP6, unix.AF_INET6, unix.SOL_IPV6},
-	} {
-		text, err := readProc(f.file)
+	return eachLegacyTable(func(t legacyTable) error {
+		n, err := legacyEntries(t.fd, t.level, t.name)
 		if err != nil {
-			return err
+			return fmt.Errorf("read legacy table %s: %w", t.name, err)
 		}
-		tables := strings.Fields(text)
-		if len(tables) == 0 {
-			continue
-		}
-		fd, err := unix.Socket(f.domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			return fmt.Errorf("open a socket for legacy tables: %w", err)
-		}
-		for _, table := range tables {
-			n, err := legacyEntries(fd, f.level, table)
-			if err != nil {
-				unix.Close(fd)
-				return fmt.Errorf("read legacy table %s: %w", table, err)
-			}
-			c.Legacy["legacy "+f.family+"/"+table] = n
-		}
-		unix.Close(fd)
-	}
-	return nil
+		c.Legacy["legacy "+t.family+"/"+t.name] = n
+		return nil
+	})
 }
 
 func legacyEntries(fd, level int, table string) (int, error) {

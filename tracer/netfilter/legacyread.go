@@ -28,18 +28,21 @@ const (
 // legacyTries bounds how often a table is asked for that changes meanwhile.
 const legacyTries = 5
 
-// legacyRuleset reads the tables of iptables-legacy that exist in the thread's
+// legacyTable is a table of iptables-legacy, and how to ask for it.
+type legacyTable struct {
+	family, name string
+	fd, level    int // of the socket, and of its options
+}
+
+// eachLegacyTable visits the tables of iptables-legacy that exist in the thread's
 // namespace. Only those: asking for another one would make the kernel create it.
-// It asks by the socket options that iptables itself uses, so that no program
-// has to be there.
-func legacyRuleset(set *rules.Set, with *decoders) error {
+func eachLegacyTable(visit func(legacyTable) error) error {
 	for _, f := range []struct {
-		names         string
-		layout        layout
+		names, family string
 		domain, level int
 	}{
-		{"net/ip_tables_names", layout4(), unix.AF_INET, unix.SOL_IP},
-		{"net/ip6_tables_names", layout6(), unix.AF_INET6, unix.SOL_IPV6},
+		{"net/ip_tables_names", FamilyIP, unix.AF_INET, unix.SOL_IP},
+		{"net/ip6_tables_names", FamilyIP6, unix.AF_INET6, unix.SOL_IPV6},
 	} {
 		text, err := readProc(f.names)
 		if err != nil {
@@ -54,11 +57,9 @@ func legacyRuleset(set *rules.Set, with *decoders) error {
 			return fmt.Errorf("open a socket for iptables-legacy: %w", err)
 		}
 		for _, name := range tables {
-			var chains []*rules.Chain
-			if chains, err = legacyRead(fd, f.level, f.layout, name, with); err != nil {
+			if err = visit(legacyTable{f.family, name, fd, f.level}); err != nil {
 				break
 			}
-			set.Chains = append(set.Chains, chains...)
 		}
 		_ = unix.Close(fd)
 		if err != nil {
@@ -66,6 +67,20 @@ func legacyRuleset(set *rules.Set, with *decoders) error {
 		}
 	}
 	return nil
+}
+
+// legacyRuleset reads the tables by the socket options that iptables itself
+// uses, so that no program has to be there.
+func legacyRuleset(set *rules.Set, with *decoders) error {
+	return eachLegacyTable(func(t legacyTable) error {
+		l := layout4()
+		if t.family == FamilyIP6 {
+			l = layout6()
+		}
+		chains, err := legacyRead(t.fd, t.level, l, t.name, with)
+		set.Chains = append(set.Chains, chains...)
+		return err
+	})
 }
 
 // legacyRead reads one table.
