@@ -115,7 +115,7 @@ func FuzzPrefixWords(f *testing.F) {
 		base, ok := netip.AddrFromSlice(prefix)
 		addr, ok2 := netip.AddrFromSlice(other)
 		if !ok || !ok2 || base.Is4() != addr.Is4() || base.Is4In6() || addr.Is4In6() {
-			t.Skip()
+			return // not a pair of addresses
 		}
 		p := netip.PrefixFrom(base, int(bits)%(base.BitLen()+1))
 		high, low, maskHigh, maskLow := prefixWords(Config{Peer: p})

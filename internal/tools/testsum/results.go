@@ -56,6 +56,7 @@ type failure struct {
 	Package, Test string
 }
 
+// String names it as `go test -run` and a reader do.
 func (f failure) String() string {
 	return strings.TrimSpace(f.Package + " " + f.Test)
 }
