@@ -351,12 +351,19 @@ func TestBudgetLeavesTheConfigurationLockAlone(t *testing.T) {
 			idle = append(idle, setLinks(t, other.Client, calls/rounds)...)
 			s.openBusy(tracer.Config{MaxOverhead: tight}, "nginx")
 			traced = append(traced, setLinks(t, other.Client, calls/rounds)...)
+			s.await("a second window", func() bool { // which are rare where stamps are dear
+				now := s.snapshot().Observer.Budget.Windows
+				if now < 2 {
+					traced = append(traced, setLinks(t, other.Client, calls/rounds/10)...)
+				}
+				return now >= 2
+			})
 			windows += s.snapshot().Observer.Budget.Windows
 			s.must(s.tracer.Close())
 		}
 		t.Logf("a call takes %v idle, %v with a budget (%d windows)", median(idle), median(traced), windows)
-		if median(traced) > median(idle)*3/2 || windows <= rounds {
-			t.Errorf("a call takes %v idle, %v with a budget (%d windows)", median(idle), median(traced), windows)
+		if median(traced) > median(idle)*3/2 {
+			t.Error("others wait for the lock")
 		}
 	})
 }
