@@ -116,7 +116,8 @@ func addAndRemove(t *testing.T, s *stage, round int) {
 	s.udp(s.world.Host, c.IP4, lab.PortEcho, 20)
 	s.settle()
 	now := s.count(c.NS)
-	s.checkDevice(targetOf(t, s.snapshot(), name), counters{now.rx - before.rx, now.tx - before.tx})
+	since := counters{now.rx - before.rx, now.tx - before.tx}
+	s.checkDevice(targetOf(t, s.snapshot(), name), since, since)
 	s.must(s.tracer.Remove(name))
 	begin := time.Now()
 	s.must(s.world.RemoveContainer(s.ctx, name))
