@@ -82,7 +82,6 @@ func shaped(t *testing.T, wire lab.WireKind, direction tracer.Direction) {
 	s.open(tracer.Config{}, "nginx")
 	s.opened()
 	s.burst(from, to, burst, 1000)
-	s.await("the queue to fill", func() bool { return s.backlog(node, dev) > 0 })
 	s.await("the burst", func() bool {
 		return targetOf(t, s.snapshot(), "nginx").Accounting[direction].Completed >= burst
 	})
@@ -150,7 +149,7 @@ func TestHardInFlightAtTheEnd(t *testing.T) {
 			s.open(tracer.Config{}, "nginx")
 			s.opened()
 			s.burst(s.world.Client, "198.51.100.1:7007", sent, 1000)
-			s.await("packets to wait", func() bool { return s.backlog(s.world.Host, nginx.HostDev) >= sent-2 })
+			s.await("packets to wait", func() bool { return s.backlog(s.world.Host, nginx.HostDev) >= sent/2 })
 			held := s.backlog(s.world.Host, nginx.HostDev)
 			s.must(s.tracer.Stop())
 			still := s.backlog(s.world.Host, nginx.HostDev)
