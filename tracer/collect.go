@@ -11,6 +11,7 @@ import (
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/tracer/histogram"
 	"github.com/vethtrace/vethtrace/tracer/journey"
+	"github.com/vethtrace/vethtrace/tracer/predict"
 )
 
 // collection is what was read from the kernel's memory so far, in 64 bits: the
@@ -38,14 +39,17 @@ type pathState struct {
 	peerName    string
 	peerDevices map[int]string
 	end         time.Time
-	egress      bool
-	protocol    uint8
-	flags       uint8
-	hooks       []journey.Hook
-	ifindex     []int
-	blocks      []uint32
-	series      []*series
-	rows        []*rowState // of functions
+	// deviation is where it left the ways that were predicted; nil also for paths not looked at yet.
+	deviation *predict.Deviation
+	predicted bool // there is none, and none will be found
+	egress    bool
+	protocol  uint8
+	flags     uint8
+	hooks     []journey.Hook
+	ifindex   []int
+	blocks    []uint32
+	series    []*series
+	rows      []*rowState // of functions
 }
 
 // series is one histogram through time.
@@ -221,6 +225,7 @@ func (c *collection) retire(target *target, t *Tracer) {
 		if number, ok := targetOfPeer(state.peer); state.target != target && (!ok || number != target.number) {
 			continue
 		}
+		t.hold(state)
 		state.peerName, state.peerDevices = t.peer(state), t.devicesOfPeer(state.target, state.peer)
 		state.end = time.Now()
 		path := mem.paths.at(i)

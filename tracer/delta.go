@@ -72,6 +72,7 @@ func (t Target) since(prev Target, start time.Duration) Target {
 		d.Skipped[dir] = skipsSince(t.Skipped[dir], prev.Skipped[dir])
 	}
 	d.Drops = dropsSince(t.Drops, prev.Drops)
+	d.Unpredicted, d.Unseen = unpredictedSince(t.Unpredicted, prev.Unpredicted), unseenSince(t.Unseen, prev.Unseen)
 	if t.Totals != nil && prev.Totals != nil {
 		d.Totals = &[2]Total{t.Totals[0].since(prev.Totals[0]), t.Totals[1].since(prev.Totals[1])}
 	}

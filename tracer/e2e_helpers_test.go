@@ -44,6 +44,7 @@ type stage struct {
 	merged [2]uint64           // by direction: packets that became part of others before the device
 	held   [2]uint64           // by direction: packets that the test keeps from ending
 	hidden uint64              // percent of the journeys that may pass where no tracepoint runs a program
+	odd    bool                // paths are there that the model does not predict: the test says which
 }
 
 // counters are a namespace's own count of the packets of its devices but lo.
@@ -218,6 +219,7 @@ func (s *stage) stop() tracer.Snapshot {
 	for _, target := range snapshot.Targets {
 		s.checkAccounting(target)
 		s.checkPaths(target)
+		s.checkPredicted(target)
 		if _, ok := most[target.Name]; ok && !target.Gone {
 			s.checkDevice(target, least[target.Name], most[target.Name])
 		}
@@ -226,6 +228,25 @@ func (s *stage) stop() tracer.Snapshot {
 		s.t.Log("\n" + describeSnapshot(snapshot))
 	}
 	return snapshot
+}
+
+// checkPredicted holds that all that was seen was predicted, and the reverse.
+func (s *stage) checkPredicted(target tracer.Target) {
+	s.t.Helper()
+	if s.odd {
+		return
+	}
+	for _, u := range target.Unpredicted {
+		s.t.Errorf("%s: not predicted: %+v", target.Name, u)
+		for _, p := range target.Paths {
+			if p.ID == u.Path {
+				s.t.Log(describePath(p))
+			}
+		}
+	}
+	for _, u := range target.Unseen {
+		s.t.Errorf("%s: not seen: %+v", target.Name, u)
+	}
 }
 
 func (s *stage) checkAccounting(target tracer.Target) {

@@ -106,7 +106,7 @@ func (t *Tracer) attachAll(view topology.Namespace, targets []*target) error {
 	if err := t.findQueues(); err != nil {
 		return err
 	}
-	if err := t.noteTotals(targets); err != nil {
+	if err := errors.Join(t.noteTotals(targets), t.noteCounted(targets), t.learn(view)); err != nil {
 		return err
 	}
 	if err := t.cycle.join(targets); err != nil {

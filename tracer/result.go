@@ -80,6 +80,10 @@ type Target struct {
 	Totals     *[2]Total // by Direction, with a budget only: without one Accounting has each packet
 	Proxied    *Proxied  // set when docker-proxy answered for this target
 	Gone       bool      // the target has ended
+	// Unpredicted and Unseen say where what was seen and what the wiring lets
+	// expect are not the same; both are empty in ordinary worlds.
+	Unpredicted []Unpredicted
+	Unseen      []Unseen
 }
 
 // Interface is one device of the target and how it is connected.

@@ -49,8 +49,8 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	inFlight := t.inFlight()
 	null := t.nulls()
 	paths := t.seen.byTarget()
-	var devices map[string][2]Total
-	if t.cfg.budgeted() {
+	devices := t.counted
+	if devices == nil || t.cfg.budgeted() {
 		if devices, err = readDevices(t.host); err != nil {
 			return Snapshot{}, err
 		}
@@ -59,6 +59,8 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	s.Targets = make([]Target, 0, len(all)) // of 8 kB each: growing would copy them
 	for _, target := range all {
 		result := t.targetResult(target, paths[target], null, drops[target], inFlight[target.number])
+		result.Unpredicted = t.unpredicted(paths[target])
+		result.Unseen = t.unseen(target, &result, paths[target], devices)
 		if result.Totals, err = t.totals(target, &result, devices); err != nil {
 			return Snapshot{}, err
 		}

@@ -24,7 +24,8 @@ type target struct {
 	base       [2]counts // what its number had counted for others before, by direction
 	cut        [2]uint64 // journeys that its end cut, by direction
 
-	before [2]Total // budget mode: what its devices had counted before
+	before  [2]Total         // budget mode: what its devices had counted before
+	counted map[int][2]Total // what the host's end of each had counted before any journey, by its index
 
 	gone    bool
 	totals  *[2]Total // once it is gone, as below

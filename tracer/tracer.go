@@ -11,6 +11,7 @@ import (
 
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/tracer/predict"
 	"github.com/vethtrace/vethtrace/tracer/topology"
 )
 
@@ -41,6 +42,8 @@ type Tracer struct {
 	hostNames map[int]string // devices of the host, by index
 	chains    *chainPlan     // of the host's namespace
 	foreign   *neighbours
+	ways      *predict.Host       // what predicts paths
+	counted   map[string][2]Total // by the host's devices when tracing ended; nil before
 	seen      *collection
 	judge     *judge // nil: nobody asks which rules drop
 	windows   *windows
@@ -353,6 +356,9 @@ func (t *Tracer) Stop() error {
 		t.cycle.stop()
 		t.kernel.mem.setOpen(0)
 		t.kernel.mem.drain(drainTime)
+		t.mu.Lock()
+		t.lastLook()
+		t.mu.Unlock()
 	}
 	errs = append(errs, t.functions.close())
 	if t.windows != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vethtrace/vethtrace/tracer/predict"
 	"github.com/vethtrace/vethtrace/tracer/topology"
 )
 
@@ -101,7 +102,7 @@ func (t *Tracer) look() error {
 			errs = append(errs, t.extend(target, wirings[i]))
 		}
 	}
-	errs = append(errs, t.announceHost(view), t.attachHost(view), t.setNeighbours(ports, names))
+	errs = append(errs, t.announceHost(view), t.attachHost(view), t.setNeighbours(ports, names), t.learn(view))
 	for _, target := range targets {
 		if t.targets[target.number] == target {
 			errs = append(errs, target.announceAddresses(t.tables))
@@ -164,6 +165,23 @@ func (t *Tracer) forgetGone(view topology.Namespace) {
 	}
 }
 
+// rewire takes over how a target is connected now; what its paths were before
+// is held against how it was; t.mu is held.
+func (t *Tracer) rewire(target *target, wiring topology.Wiring) {
+	if !predict.Same(target.wiring, wiring) {
+		t.settlePaths()
+	}
+	target.wiring = wiring
+}
+
+func describeAll(interfaces []topology.Interface) []Interface {
+	var all []Interface
+	for _, i := range interfaces {
+		all = append(all, describe(i))
+	}
+	return all
+}
+
 // extend attaches to the devices that a target has been given since it was added.
 func (t *Tracer) extend(target *target, wiring topology.Wiring) error {
 	known := map[int]bool{}
@@ -178,11 +196,14 @@ func (t *Tracer) extend(target *target, wiring topology.Wiring) error {
 	}
 	if len(added) == 0 {
 		if len(wiring.Interfaces) > 0 {
-			target.wiring = wiring // addresses may have changed
+			t.rewire(target, wiring) // addresses may have changed
 		}
 		return nil
 	}
-	target.wiring = wiring
+	t.rewire(target, wiring)
+	if counted, err := readDevices(t.host); err == nil {
+		t.noteDevices(target, describeAll(added), counted)
+	}
 	for _, i := range added {
 		target.interfaces = append(target.interfaces, describe(i))
 		target.devices[i.Dev.Index] = i.Dev.Name

@@ -138,6 +138,11 @@ func decodeTarget(d target) (t tracer.Target, err error) {
 		func() (err error) { t.Ports, err = each("ports", d.Ports, decodePort); return err },
 		func() (err error) { t.Paths, err = each("paths", d.Paths, decodePath); return err },
 		func() (err error) { t.Drops, err = each("drops", d.Drops, decodeDrop); return err },
+		func() (err error) {
+			t.Unpredicted, err = each("unpredicted", d.Unpredicted, decodeUnpredicted)
+			return err
+		},
+		func() (err error) { t.Unseen, err = each("unseen", d.Unseen, decodeUnseen); return err },
 		func() (err error) { t.Skipped[0], err = each("skipped.ingress", d.Skipped.Ingress, toSkip); return err },
 		func() (err error) { t.Skipped[1], err = each("skipped.egress", d.Skipped.Egress, toSkip); return err },
 		func() (err error) {

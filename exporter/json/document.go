@@ -41,6 +41,24 @@ type target struct {
 	Drops      []drop               `json:"drops"`
 	Totals     *directed[total]     `json:"totals"`
 	Proxied    *proxied             `json:"proxied"`
+	// Unpredicted and Unseen are missing in older documents.
+	Unpredicted []unpredicted `json:"unpredicted"`
+	Unseen      []unseen      `json:"unseen"`
+}
+
+type unpredicted struct {
+	Path      string   `json:"path"`
+	Packets   uint64   `json:"packets"`
+	After     string   `json:"after"`
+	Seen      string   `json:"seen"`
+	Predicted []string `json:"predicted"`
+}
+
+type unseen struct {
+	Direction string `json:"direction"`
+	Device    string `json:"device"`
+	Peer      string `json:"peer"`
+	Packets   uint64 `json:"packets"`
 }
 
 // directed is something that there is of each direction.

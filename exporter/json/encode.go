@@ -107,6 +107,12 @@ func encodeTarget(t tracer.Target) target {
 			Egress:  all(t.Skipped[tracer.Egress], func(s tracer.Skip) skip { return skip(s) }),
 		},
 		Drops: all(t.Drops, encodeDrop),
+		Unpredicted: all(t.Unpredicted, func(u tracer.Unpredicted) unpredicted {
+			return unpredicted{u.Path, u.Packets, u.After, u.Seen, all(u.Predicted, same)}
+		}),
+		Unseen: all(t.Unseen, func(u tracer.Unseen) unseen {
+			return unseen{u.Direction.String(), u.Device, u.Peer, u.Packets}
+		}),
 	}
 	if t.Totals != nil {
 		d.Totals = &directed[total]{total(t.Totals[tracer.Ingress]), total(t.Totals[tracer.Egress])}

@@ -192,7 +192,7 @@ func (c *Collector) expose(to emit, of *lives, exemplars exemplars) {
 }
 
 func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
-	flying := map[[2]string]float64{}
+	flying, unpredicted, unseen := map[[2]string]float64{}, map[[2]string]float64{}, map[[2]string]float64{}
 	running := 0
 	for i := range targets {
 		t := &targets[i]
@@ -202,6 +202,7 @@ func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
 				flying[[2]string{name, tracer.Direction(direction).String()}] += float64(account.InFlight)
 			}
 		}
+		differing(t, name, unpredicted, unseen)
 		if t.Gone {
 			continue
 		}
@@ -216,10 +217,31 @@ func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
 		to.gauge(c.gauges.target, 1, name, t.ID, info.Image, info.ComposeProject, info.ComposeService, t.Mode,
 			strings.Join(info.Networks, ","))
 	}
-	for key, n := range flying {
-		to.gauge(c.gauges.inFlight, n, key[0], key[1])
+	for d, counts := range map[*definition]map[[2]string]float64{
+		c.gauges.inFlight: flying, c.gauges.unpredicted: unpredicted, c.gauges.unseen: unseen,
+	} {
+		for key, n := range counts {
+			to.gauge(d, n, key[0], key[1])
+		}
 	}
 	to.gauge(c.gauges.targets, float64(running))
+}
+
+// differing counts a target's paths that were not predicted, and ways that nobody was seen on.
+func differing(t *tracer.Target, name string, unpredicted, unseen map[[2]string]float64) {
+	if len(t.Unpredicted)+len(t.Unseen) == 0 {
+		return // no directions are looked up for a thousand ordinary containers
+	}
+	directions := make(map[string]string, len(t.Paths))
+	for i := range t.Paths {
+		directions[t.Paths[i].ID] = t.Paths[i].Direction.String()
+	}
+	for _, u := range t.Unpredicted {
+		unpredicted[[2]string{name, directions[u.Path]}]++
+	}
+	for _, u := range t.Unseen {
+		unseen[[2]string{name, u.Direction.String()}]++
+	}
 }
 
 func (c *Collector) exposeObserver(to emit, s tracer.Snapshot) {

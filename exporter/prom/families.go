@@ -104,24 +104,32 @@ func definitions() [families]*definition {
 
 // gauges are the metrics that are not counted by container's life.
 type gauges struct {
-	inFlight   *definition
-	target     *definition
-	stampCost  *definition
-	stamps     *definition
-	share      *definition
-	missed     *definition
-	ringLost   *definition
-	unpathed   *definition
-	targets    *definition
-	scrapeTime *definition
-	engineUp   *definition
-	hook       *definition
-	hookLinks  *definition
+	inFlight    *definition
+	unpredicted *definition
+	unseen      *definition
+	target      *definition
+	stampCost   *definition
+	stamps      *definition
+	share       *definition
+	missed      *definition
+	ringLost    *definition
+	unpathed    *definition
+	targets     *definition
+	scrapeTime  *definition
+	engineUp    *definition
+	hook        *definition
+	hookLinks   *definition
 }
 
 func newGauges() gauges {
 	return gauges{
 		inFlight: gaugeOf("journeys_in_flight", "Journeys under way.", "container", "direction"),
+		unpredicted: gaugeOf("unpredicted_paths",
+			"Paths that packets took and that the wiring did not predict: something redirects them. Missing where there are none.",
+			"container", "direction"),
+		unseen: gaugeOf("unseen_ways",
+			"Predicted ways whose devices counted packets and on which no journey was seen. Missing where there are none.",
+			"container", "direction"),
 		target: gaugeOf("target_info", "What is traced.",
 			"container", "id", "image", "compose_project", "compose_service", "mode", "network"),
 		stampCost:  gaugeOf("stamp_cost_seconds", "Median time of a stamp in place, by type of hook: subtract it from a hop's quantile.", "type"),
@@ -141,7 +149,7 @@ func newGauges() gauges {
 
 func (g gauges) all() []*definition {
 	return []*definition{
-		g.inFlight, g.target, g.stampCost, g.stamps, g.share, g.missed, g.ringLost, g.unpathed,
+		g.inFlight, g.unpredicted, g.unseen, g.target, g.stampCost, g.stamps, g.share, g.missed, g.ringLost, g.unpathed,
 		g.targets, g.scrapeTime, g.engineUp, g.hook, g.hookLinks,
 	}
 }

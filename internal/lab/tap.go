@@ -16,7 +16,7 @@ const maxFrame = 2048
 // tapWire carries frames between two taps: one goroutine, blocked in read, per direction. At most
 // one frame per direction is in its hands; the rest waits in the taps' own bounded queues.
 type tapWire struct {
-	ends [2]tapEnd
+	ends []tapEnd
 	pump sync.WaitGroup
 	once sync.Once
 	err  error
@@ -39,7 +39,7 @@ func newTapWire(client, host *Node) (*tapWire, error) {
 		unix.Close(c.fd)
 		return nil, err
 	}
-	w := &tapWire{ends: [2]tapEnd{c, h}}
+	w := &tapWire{ends: []tapEnd{c, h}}
 	w.pump.Add(2)
 	go w.carry(c.fd, h.fd)
 	go w.carry(h.fd, c.fd)
@@ -113,4 +113,43 @@ func (w *tapWire) close() error {
 		}
 	})
 	return w.err
+}
+
+// Sink is a tap whose frames somebody takes out of the kernel, and nothing comes back.
+type Sink struct {
+	wire *tapWire
+}
+
+// AddSink makes one in a node.
+func (n *Node) AddSink(dev string) (*Sink, error) {
+	at := *n
+	at.Dev = dev
+	end, err := openTap(&at, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{wire: &tapWire{ends: []tapEnd{end}}}
+	s.wire.pump.Go(func() { s.wire.swallow(end.fd) })
+	found, err := n.nl.LinkByName(dev)
+	if err == nil {
+		err = n.nl.LinkSetUp(found)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("set up %s of %s: %w", dev, n.Name, err), s.Close())
+	}
+	return s, nil
+}
+
+// Close deletes the device.
+func (s *Sink) Close() error { return s.wire.close() }
+
+// swallow takes frames until the device is gone.
+func (w *tapWire) swallow(from int) {
+	frame := make([]byte, maxFrame)
+	for {
+		_, err := unix.Read(from, frame)
+		if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EIO) {
+			return
+		}
+	}
 }

@@ -23,6 +23,7 @@ func Target(t tracer.Target, over time.Duration, o Options) []string {
 	lines = append(lines, o.proxied(t)...)
 	lines = append(lines, o.totals(t)...)
 	lines = append(lines, o.drops(t.Drops)...)
+	lines = append(lines, o.unpredicted(t)...)
 	return append(lines, o.accounting(t)...)
 }
 

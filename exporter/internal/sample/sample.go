@@ -280,6 +280,10 @@ func (m maker) proxied() tracer.Target {
 		Proxied: &tracer.Proxied{PID: 1688, Proxy: m.latency(42000, 300)},
 	}
 	t.Accounting[tracer.Ingress] = tracer.Accounting{Started: 910, Completed: 910}
+	t.Unpredicted = []tracer.Unpredicted{{
+		Path: "f00d01", Packets: 600, After: "host/output", Seen: "port/egress veth51aa02c", Predicted: []string{"bridge/egress br-2f6c0d1a9b3e"},
+	}}
+	t.Unseen = []tracer.Unseen{{Direction: tracer.Egress, Device: "eth0", Peer: "veth51aa02c", Packets: 588}}
 	return t
 }
 
