@@ -247,3 +247,29 @@ func (t *Tracer) readRules(targets []*target) {
 		t.judge.watch(target.ns)
 	}
 }
+
+// addDrop counts a drop with those of the same hop and reason.
+func addDrop(drops []Drop, drop Drop) []Drop {
+	for i := range drops {
+		if drops[i].Direction == drop.Direction && drops[i].Hop == drop.Hop && drops[i].Reason == drop.Reason {
+			drops[i].Count += drop.Count
+			return drops
+		}
+	}
+	return append(drops, drop)
+}
+
+// forgetDrops removes a number's drops, which the next target with it has not had.
+func (t *Tracer) forgetDrops(number int) {
+	var key bpf.KernelVtDropKey
+	var count uint64
+	var keys []bpf.KernelVtDropKey
+	for entries := t.kernel.maps.VtDrops.Iterate(); entries.Next(&key, &count); {
+		if int(key.Target)-1 == number {
+			keys = append(keys, key)
+		}
+	}
+	for _, key := range keys {
+		_ = t.kernel.maps.VtDrops.Delete(key) // gone already is as good
+	}
+}

@@ -319,17 +319,6 @@ func (t *Tracer) drops() (map[*target][]Drop, error) {
 	return byTarget, nil
 }
 
-// addDrop counts a drop with those of the same hop and reason.
-func addDrop(drops []Drop, drop Drop) []Drop {
-	for i := range drops {
-		if drops[i].Direction == drop.Direction && drops[i].Hop == drop.Hop && drops[i].Reason == drop.Reason {
-			drops[i].Count += drop.Count
-			return drops
-		}
-	}
-	return append(drops, drop)
-}
-
 // unpack returns the hooks of a drop's history, oldest first.
 func unpack(history uint64) []journey.Hook {
 	var hooks []journey.Hook

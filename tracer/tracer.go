@@ -9,7 +9,6 @@ import (
 
 	"github.com/cilium/ebpf/ringbuf"
 
-	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer/predict"
 	"github.com/vethtrace/vethtrace/tracer/topology"
@@ -316,21 +315,6 @@ func (t *Tracer) keep(target *target) {
 	t.seen.retire(target, t)
 	t.forgetDrops(target.number)
 	t.targets[target.number] = nil
-}
-
-// forgetDrops removes a number's drops, which the next target with it has not had.
-func (t *Tracer) forgetDrops(number int) {
-	var key bpf.KernelVtDropKey
-	var count uint64
-	var keys []bpf.KernelVtDropKey
-	for entries := t.kernel.maps.VtDrops.Iterate(); entries.Next(&key, &count); {
-		if int(key.Target)-1 == number {
-			keys = append(keys, key)
-		}
-	}
-	for _, key := range keys {
-		_ = t.kernel.maps.VtDrops.Delete(key) // gone already is as good
-	}
 }
 
 // drainTime is how long Close waits for journeys under way. A packet that the

@@ -238,5 +238,22 @@ func (v *running) end(t *testing.T, sig os.Signal) tracer.Snapshot {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, problem := range unforeseen(s) {
+		t.Error(problem)
+	}
 	return s
+}
+
+// unforeseen are the differences between what was seen and what was predicted: in ordinary worlds there are none.
+func unforeseen(s tracer.Snapshot) []string {
+	var all []string
+	for _, target := range s.Targets {
+		for _, u := range target.Unpredicted {
+			all = append(all, fmt.Sprintf("%s: a path that was not predicted: %+v", target.Name, u))
+		}
+		for _, u := range target.Unseen {
+			all = append(all, fmt.Sprintf("%s: a way that nobody was seen on: %+v", target.Name, u))
+		}
+	}
+	return all
 }

@@ -212,8 +212,12 @@ func cmdValid(ts *testscript.TestScript, _ bool, args []string) {
 		if err := schema.Validate(value); err != nil {
 			ts.Fatalf("document %d: %v", i, err)
 		}
-		if _, err := json.DecodeLine(doc); err != nil {
+		s, err := json.DecodeLine(doc)
+		if err != nil {
 			ts.Fatalf("document %d is not read back: %v", i, err)
+		}
+		if all := unforeseen(s); len(all) > 0 {
+			ts.Fatalf("document %d: %s", i, strings.Join(all, "; "))
 		}
 	}
 }

@@ -25,7 +25,8 @@ func world(calls bool) topology.Namespace {
 		return topology.Link{Index: index, Name: name, Kind: "veth", Master: master, Parent: inside, ParentNetnsID: index}
 	}
 	return topology.Namespace{Links: []topology.Link{
-		{Index: 1, Name: "lo", Loopback: true, ParentNetnsID: -1}, {Index: uplink, Name: "eth0", ParentNetnsID: -1},
+		{Index: 1, Name: "lo", Loopback: true, ParentNetnsID: -1},
+		{Index: uplink, Name: "eth0", ParentNetnsID: -1},
 		{Index: bridge, Name: "docker0", Kind: "bridge", Bridge: nf, ParentNetnsID: -1},
 		{Index: otherBridge, Name: "br1", Kind: "bridge", Bridge: nf, ParentNetnsID: -1},
 		veth(portA, "vethA", bridge), veth(portB, "vethB", bridge), veth(portForeign, "vethF", bridge), veth(portC, "vethC", otherBridge),
