@@ -7,6 +7,7 @@ import (
 	"context"
 	stdjson "encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,7 @@ func TestTopologyDocker(t *testing.T) {
 	if len(nginx.Interfaces) != 1 || nginx.Interfaces[0].Bridge != "docker0" || len(nginx.Aliases) != 1 || nginx.Aliases[0] != "sidecar" {
 		t.Errorf("nginx: %+v", nginx)
 	}
+	agree(t, d)
 	if len(nginx.Published) == 0 || nginx.Published[0].Accept == nil || len(nginx.Published[0].Proxies) != 1 || !strings.HasPrefix(nginx.Published[0].Without, "dropped by ") {
 		t.Errorf("published: %+v", nginx.Published)
 	}
@@ -111,5 +113,20 @@ func TestTopologyDocker(t *testing.T) {
 	}
 	if nginx := ask("--container", "nginx"); len(nginx.Targets) != 1 {
 		t.Errorf("%d targets, want nginx alone", len(nginx.Targets))
+	}
+}
+
+// agree holds that the engine tells each endpoint's MAC, and that it is that of the device and of the bridge's table.
+func agree(t *testing.T, d wiring.Document) {
+	t.Helper()
+	for _, target := range d.Targets {
+		for _, in := range target.Interfaces {
+			if len(in.Differs) > 0 {
+				t.Errorf("%s: %q", target.Name, in.Differs)
+			}
+			if !slices.ContainsFunc(target.Networks, func(n wiring.Attachment) bool { return n.MAC == in.Device.MAC }) {
+				t.Errorf("%s: no network has the MAC %s of %s: %+v", target.Name, in.Device.MAC, in.Device.Name, target.Networks)
+			}
+		}
 	}
 }

@@ -209,7 +209,10 @@ func bridge(root *node, d wiring.Document, b wiring.Bridge, behind map[int]place
 // pair adds the target's end of a pair.
 func pair(n *node, in wiring.Interface) *node {
 	line := n.add("<-> "+end(in.Device), "%s", facts(deviceFacts(in.Device), when(in.Bridge != "", "FDB "+map[bool]string{true: "knows its address", false: "does not know its address"}[in.FDB])))
-	line.bad = !in.Device.Up
+	line.bad = !in.Device.Up || len(in.Differs) > 0
+	for _, d := range in.Differs {
+		line.add("MAC differs", "%s", page.Escape(d)).bad = true
+	}
 	return line
 }
 

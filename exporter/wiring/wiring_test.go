@@ -41,13 +41,13 @@ func sample() wiring.Document {
 		Targets: []wiring.Target{
 			{
 				Name: "nginx", Aliases: []string{}, Image: evil, Mode: "bridge", Means: "bridge mode", PID: 4711, Netns: 2, Networks: []wiring.Attachment{},
-				Interfaces: []wiring.Interface{{Device: dev(26, 27, "eth0", "veth", "172.17.0.2/16"), Peer: &peer, Bridge: "docker0", FDB: true}},
+				Interfaces: []wiring.Interface{{Device: dev(26, 27, "eth0", "veth", "172.17.0.2/16"), Peer: &peer, Bridge: "docker0", FDB: true, Differs: []string{}}},
 				Published:  []wiring.Published{{Host: "0.0.0.0:8080", Container: 80, Protocol: "tcp", Proxies: []int{9}, From: "192.0.2.2", DNAT: rule, Accept: rule, With: "forwarded", Without: "dropped by policy"}},
 				Listens:    []wiring.Socket{{Protocol: "tcp", Addr: "::", Port: 80, Dual: true, Processes: []wiring.Process{{PID: 4711, Name: evil}}}},
 			},
 			{
 				Name: evil, Aliases: []string{}, Mode: "mv", PID: 1, Netns: 3, Networks: []wiring.Attachment{}, Published: []wiring.Published{}, Listens: []wiring.Socket{},
-				Interfaces: []wiring.Interface{{Device: dev(5, 2, "eth0", "macvlan"), Lower: &lower}},
+				Interfaces: []wiring.Interface{{Device: dev(5, 2, "eth0", "macvlan"), Lower: &lower, Differs: []string{}}},
 			},
 			{Name: "alone", Aliases: []string{}, Mode: "none", Means: "no device but lo", Netns: 4, Networks: []wiring.Attachment{}, Interfaces: []wiring.Interface{}, Published: []wiring.Published{}, Listens: []wiring.Socket{}},
 		},

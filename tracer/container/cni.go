@@ -34,6 +34,11 @@ type attachment struct {
 		Ports json.RawMessage `json:"portMappings"`
 	} `json:"capabilityArgs"`
 	Result struct {
+		Interfaces []struct {
+			Name    string `json:"name"`
+			MAC     string `json:"mac"`
+			Sandbox string `json:"sandbox"` // "" for devices of the host
+		} `json:"interfaces"`
 		IPs []struct {
 			Address string `json:"address"` // with its prefix length
 		} `json:"ips"`
@@ -67,6 +72,11 @@ func (a attachment) network() Network {
 	n := Network{Name: a.Network}
 	if info, ok := parseCNI(a.Config); ok {
 		n.Driver, n.Bridge = info.Driver, info.Bridge
+	}
+	for _, i := range a.Result.Interfaces {
+		if i.Sandbox != "" && i.Name == a.Interface {
+			n.MAC = strings.ToLower(i.MAC)
+		}
 	}
 	for _, ip := range a.Result.IPs {
 		prefix, err := netip.ParsePrefix(ip.Address)

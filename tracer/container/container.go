@@ -58,6 +58,7 @@ type Network struct {
 	Bridge string     // device of the host; "" for drivers without
 	IP4    netip.Addr // invalid for none
 	IP6    netip.Addr // invalid for none
+	MAC    string     // that the engine gave the container's device, as 02:42:ac:11:00:02; "" where it does not say
 }
 
 // same tells whether two descriptions of one ID are of the same run.

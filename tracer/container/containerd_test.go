@@ -91,7 +91,7 @@ func (u *fakeUnit) doc() *containers.Container {
 	return &containers.Container{ID: u.id, Labels: u.labels, Image: "docker.io/library/nginx:latest", Spec: &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: raw}}
 }
 
-// The services. What is not here answers that it is not implemented: we only read.
+// The services, as far as they are read from; every other call is an error.
 type (
 	documentServer struct {
 		containers.UnimplementedContainersServer

@@ -75,7 +75,7 @@ func (b book) describe(settings map[string]*network.EndpointSettings) []Network 
 		if e == nil {
 			continue
 		}
-		n := Network{Name: name, IP4: e.IPAddress, IP6: e.GlobalIPv6Address}
+		n := Network{Name: name, IP4: e.IPAddress, IP6: e.GlobalIPv6Address, MAC: e.MacAddress.String()}
 		if s := b.network(name, e.NetworkID); s != nil {
 			n.Name, n.Driver, n.Bridge = s.Name, s.Driver, bridgeOf(*s)
 		}

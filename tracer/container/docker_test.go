@@ -24,7 +24,7 @@ func TestFindDescribes(t *testing.T) {
 		e.add("inspect-"+f+".json", pid)
 	}
 	d := e.client()
-	appnet := Network{Name: "appnet", Driver: "bridge", Bridge: "br-1710921eae5c", IP4: netip.MustParseAddr("172.28.0.2")}
+	appnet := Network{Name: "appnet", Driver: "bridge", Bridge: "br-1710921eae5c", IP4: netip.MustParseAddr("172.28.0.2"), MAC: "02:42:ac:1c:00:02"}
 	tests := []struct {
 		name, mode, shares string
 		ports              []Port
@@ -32,17 +32,17 @@ func TestFindDescribes(t *testing.T) {
 	}{
 		{
 			name: "nginx", mode: "bridge", ports: []Port{port("0.0.0.0:8080", 80), port("[::]:8080", 80)},
-			networks: []Network{{Name: "bridge", Driver: "bridge", Bridge: "docker0", IP4: netip.MustParseAddr("172.17.0.2")}},
+			networks: []Network{{Name: "bridge", Driver: "bridge", Bridge: "docker0", IP4: netip.MustParseAddr("172.17.0.2"), MAC: "02:42:ac:11:00:02"}},
 		},
 		{name: "nginx-host-mode", mode: "host", networks: []Network{{Name: "host", Driver: "host"}}},
 		{name: "web", mode: "appnet", ports: []Port{port("0.0.0.0:8081", 80), port("[::]:8081", 80)}, networks: []Network{appnet}},
 		{name: "sidecar", mode: "container:web", shares: "eb7eb80475bbe2ad66264d37a2bccd9aeb31c6d4d1a4a1fa72c3c6ed0fe42746"},
-		{name: "mvweb", mode: "mv0", networks: []Network{{Name: "mv0", Driver: "macvlan", IP4: netip.MustParseAddr("198.51.100.64")}}},
+		{name: "mvweb", mode: "mv0", networks: []Network{{Name: "mv0", Driver: "macvlan", IP4: netip.MustParseAddr("198.51.100.64"), MAC: "02:42:c6:33:64:40"}}},
 		{name: "isolated", mode: "none", networks: []Network{{Name: "none", Driver: "null"}}},
 		{
 			name: "cli", mode: "appnet", networks: []Network{
-				{Name: "appnet", Driver: "bridge", Bridge: "br-1710921eae5c", IP4: netip.MustParseAddr("172.28.0.3")},
-				{Name: "net2", Driver: "bridge", Bridge: "br-d5ace2070b5b", IP4: netip.MustParseAddr("172.29.0.2")},
+				{Name: "appnet", Driver: "bridge", Bridge: "br-1710921eae5c", IP4: netip.MustParseAddr("172.28.0.3"), MAC: "02:42:ac:1c:00:03"},
+				{Name: "net2", Driver: "bridge", Bridge: "br-d5ace2070b5b", IP4: netip.MustParseAddr("172.29.0.2"), MAC: "02:42:ac:1d:00:02"},
 			},
 		},
 	}

@@ -126,6 +126,7 @@ type Attachment struct {
 	Driver  string `json:"driver" doc:"bridge, macvlan, ...; empty where unknown"`
 	IP4     string `json:"ip4" doc:"empty for none"`
 	IP6     string `json:"ip6" doc:"empty for none"`
+	MAC     string `json:"mac" doc:"that the engine gave the device; empty where it does not say"`
 }
 
 // Interface is a device of a target and what it is connected to.
@@ -136,7 +137,9 @@ type Interface struct {
 	Lower  *Device `json:"lower" doc:"the host's device beneath a macvlan, ipvlan or VLAN; null for none"`
 	Inner  string  `json:"inner" doc:"the target's own device beneath; empty for none"`
 	FDB    bool    `json:"in_fdb" doc:"the bridge's forwarding table has the device's address behind the peer"`
-	Reason string  `json:"reason" doc:"why it is connected to nothing of the host; empty where it is"`
+	// Differs compares what the engine, the device and the forwarding table have.
+	Differs []string `json:"mac_differs" doc:"where the address that ties the engine's endpoint, the device and the bridge's forwarding table together is not one and the same, in words: changed, or used by another; empty where all that is known agrees"`
+	Reason  string   `json:"reason" doc:"why it is connected to nothing of the host; empty where it is"`
 }
 
 // Socket is one that waits for packets from anybody.

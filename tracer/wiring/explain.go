@@ -37,6 +37,7 @@ type asker struct {
 	spaces map[*Member]*rules.Evaluator
 	ups    []topology.Link  // the uplinks, once they were asked for
 	behind map[string][]int // ports that an address is behind, once asked for
+	heard  map[int][]string // addresses learned, by port
 }
 
 func newAsker(f *Facts) *asker { return &asker{f: f, spaces: map[*Member]*rules.Evaluator{}} }
@@ -50,13 +51,31 @@ func (a *asker) uplinks() []topology.Link {
 
 // learned tells whether a bridge knows an address behind a port.
 func (a *asker) learned(mac string, port int) bool {
+	return slices.Contains(a.ports(mac), port)
+}
+
+// ports are those that bridges have an address behind.
+func (a *asker) ports(mac string) []int {
 	if a.behind == nil {
 		a.behind = map[string][]int{}
 		for _, l := range a.f.Learned {
 			a.behind[l.MAC] = append(a.behind[l.MAC], l.Port)
 		}
 	}
-	return slices.Contains(a.behind[mac], port)
+	return a.behind[mac]
+}
+
+// macs are the addresses that bridges have learned behind a port.
+func (a *asker) macs(port int) []string {
+	if a.heard == nil {
+		a.heard = map[int][]string{}
+		for _, l := range a.f.Learned {
+			if !l.Permanent && !slices.Contains(a.heard[l.Port], l.MAC) { // one for each VLAN
+				a.heard[l.Port] = append(a.heard[l.Port], l.MAC)
+			}
+		}
+	}
+	return a.heard[port]
 }
 
 func (a *asker) onHost() *rules.Evaluator {

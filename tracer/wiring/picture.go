@@ -151,13 +151,13 @@ func (f *Facts) target(m *Member, ask *asker) Target {
 		Netns: m.Netns, Networks: []Attachment{}, Interfaces: []Interface{}, Published: []Published{}, Listens: sockets(m.Space.Sockets),
 	}
 	for _, n := range m.Networks {
-		t.Networks = append(t.Networks, Attachment{Network: n.Name, Driver: n.Driver, IP4: text(n.IP4), IP6: text(n.IP6)})
+		t.Networks = append(t.Networks, Attachment{Network: n.Name, Driver: n.Driver, IP4: text(n.IP4), IP6: text(n.IP6), MAC: n.MAC})
 	}
 	for _, in := range m.Wiring.Interfaces {
 		if m.Wiring.Same || in.Dev.Loopback {
 			continue
 		}
-		i := Interface{Device: device(in.Dev), Peer: pointer(in.Peer), Lower: pointer(in.Lower), Reason: in.Reason}
+		i := Interface{Device: device(in.Dev), Peer: pointer(in.Peer), Lower: pointer(in.Lower), Differs: f.differs(m, in, ask), Reason: in.Reason}
 		if in.Bridge != nil {
 			i.Bridge = in.Bridge.Name
 			i.FDB = ask.learned(in.Dev.MAC, in.Peer.Index)
