@@ -236,7 +236,7 @@ func TestContainerdFind(t *testing.T) {
 				{Host: netip.MustParseAddrPort("0.0.0.0:8080"), Container: 80, Protocol: "tcp"},
 				{Host: netip.MustParseAddrPort("127.0.0.1:53"), Container: 5353, Protocol: "udp"},
 			},
-			networks: []Network{{Name: "bridge", Driver: "bridge", Bridge: "nerdctl0", IP4: addr("10.4.0.2"), IP6: addr("fd00:4::2")}},
+			networks: []Network{{Name: "bridge", Driver: "bridge", Bridge: "nerdctl0", IP4: addr("10.4.0.2"), IP6: addr("fd00:4::2"), MAC: "1a:63:fb:46:dd:6b"}},
 		},
 		{name: nerdctlID[:8], found: "web", id: nerdctlID, mode: "bridge", space: "default"},
 		{name: "labelled", id: "labelled", mode: "container:" + nerdctlID[:12], space: "default", ports: []Port{{Host: netip.MustParseAddrPort("[::]:8081"), Container: 81, Protocol: "tcp"}}},
