@@ -41,6 +41,7 @@ type pathState struct {
 	end         time.Time
 	// deviation is where it left the ways that were predicted; nil also for paths not looked at yet.
 	deviation *predict.Deviation
+	found     time.Time
 	predicted bool // there is none, and none will be found
 	egress    bool
 	protocol  uint8
@@ -185,7 +186,7 @@ func (c *collection) discover(path *bpf.KernelVtPath, t *Tracer) *pathState {
 	state := &pathState{
 		key: path.Key, id: c.pathID(path.Key, path.Peer), target: t.targets[number], peer: path.Peer,
 		egress:   path.Direction == uint8(bpf.KernelVtDirectionVT_EGRESS),
-		protocol: path.Protocol, flags: path.Flags,
+		protocol: path.Protocol, flags: path.Flags, found: time.Now(),
 	}
 	for i := range min(int(path.Stamps), int(path.Blocks)) {
 		state.hooks = append(state.hooks, journey.Hook(path.Hook[i]))

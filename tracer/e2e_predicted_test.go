@@ -80,8 +80,8 @@ func withXDP(t *testing.T, wire lab.WireKind, port uint16, sent int) (*stage, tr
 	s.open(tracer.Config{}, "nginx")
 	s.send(nginx.Node, netip.AddrPortFrom(w.Client.IP4, port).String(), sent, 32)
 	s.await("the difference", func() bool {
-		target := targetOf(t, s.snapshot(), "nginx")
-		return len(target.Unseen)+len(target.Unpredicted) > 0
+		unseen := targetOf(t, s.snapshot(), "nginx").Unseen // of those that have been gone for a second
+		return len(unseen) > 0 && unseen[0].Packets >= uint64(sent)/2
 	})
 	s.must(s.tracer.Stop()) // not s.stop: what XDP has taken is lost from sight
 	return s, targetOf(t, s.snapshot(), "nginx")

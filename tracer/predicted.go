@@ -34,8 +34,9 @@ type Unseen struct {
 	Packets   uint64 // that the devices counted and nothing accounts for
 }
 
-// leastUnseen packets make a way unseen: fewer may have been under way when tracing began.
-const leastUnseen = 16
+// fewPackets may be under way when tracing begins, or while something changes:
+// so many make a way unseen, and a path that was found then unpredicted.
+const fewPackets = 16
 
 // learn takes over what was read of the host's devices as what predicts paths; t.mu is held.
 func (t *Tracer) learn(view topology.Namespace) error {
@@ -47,9 +48,19 @@ func (t *Tracer) learn(view topology.Namespace) error {
 	now.LateStacked = t.devicesBy == ProviderTracepoint
 	if !reflect.DeepEqual(now, t.ways) {
 		t.settlePaths() // those that the old one predicted
+		t.changing()
 		t.ways = now
 	}
 	return nil
+}
+
+// changing notes that hooks, or what is known of the host, change while packets
+// are under way: a few of these have some stamps of the old world and some of
+// the new one. t.mu is held.
+func (t *Tracer) changing() {
+	if t.ways != nil { // at the beginning nothing is under way
+		t.changed = time.Now().Add(t.cfg.Interval + time.Second) // by then they have been read
+	}
 }
 
 // settlePaths holds what was seen so far against what is known so far; t.mu is held.
@@ -119,7 +130,7 @@ func (t *Tracer) unpredicted(states []*pathState) []Unpredicted {
 			found[last].Packets += u.Packets // as paths are merged
 			continue
 		}
-		if u.Packets > 0 {
+		if underWay := state.found.Before(t.changed) && u.Packets < fewPackets; u.Packets > 0 && !underWay {
 			found = append(found, u)
 		}
 	}
@@ -171,11 +182,11 @@ func (t *Tracer) unseen(of *target, result *Target, states []*pathState, counted
 			}
 			// what is sent towards the target arrives at it
 			packets := now[1-direction].since(before[1-direction]).Packets
-			if packets < explained+leastUnseen {
+			if packets < explained+fewPackets {
 				continue
 			}
 			// only now: to look for those under way takes a walk over the whole table
-			if packets = grown(packets, explained+t.underWay(of, direction)); packets >= leastUnseen {
+			if packets = grown(packets, explained+t.underWay(of, direction)); packets >= fewPackets {
 				found = append(found, Unseen{Direction: direction, Device: i.Name, Peer: i.Peer, Packets: packets})
 			}
 		}

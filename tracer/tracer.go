@@ -42,6 +42,7 @@ type Tracer struct {
 	chains    *chainPlan     // of the host's namespace
 	foreign   *neighbours
 	ways      *predict.Host       // what predicts paths
+	changed   time.Time           // paths found before may be of packets that saw a change under way
 	counted   map[string][2]Total // by the host's devices when tracing ended; nil before
 	seen      *collection
 	judge     *judge // nil: nobody asks which rules drop

@@ -170,6 +170,7 @@ func (t *Tracer) forgetGone(view topology.Namespace) {
 func (t *Tracer) rewire(target *target, wiring topology.Wiring) {
 	if !predict.Same(target.wiring, wiring) {
 		t.settlePaths()
+		t.changing()
 	}
 	target.wiring = wiring
 }
