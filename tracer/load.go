@@ -127,11 +127,7 @@ func load(o object, cfg Config, f facts, fns *functions) (*kernel, error) {
 	for name, original := range cfg.copies() {
 		spec.Programs[name] = spec.Programs[original].Copy()
 	}
-	for name := range spec.Programs {
-		if !f.programs[name] {
-			delete(spec.Programs, name)
-		}
-	}
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !f.programs[name] })
 	variables := spec.Variables
 	if err := freeze(spec); err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func (a AddrRange) holds(addr netip.Addr) bool {
 // AnyPort is all ports.
 func AnyPort() PortRange { return PortRange{0, 0xffff} }
 
-// The matches.
+// Matches of the packet's own headers.
 type (
 	// Ports is -m tcp, udp, udplite, sctp or dccp.
 	Ports struct {
@@ -51,70 +51,6 @@ type (
 		CodeMin, CodeMax uint8
 		Not              bool
 	}
-	// AddrType is -m addrtype; Src and Dst are sets of bits by RouteType, 0: any.
-	AddrType struct {
-		Src, Dst       uint16
-		NotSrc, NotDst bool
-		LimitIn        bool // --limit-iface-in
-		LimitOut       bool
-	}
-	// Conntrack is -m conntrack and -m state.
-	Conntrack struct {
-		StateMatch               bool   // -m state, as it is written
-		Asked, Inverted          uint16 // bits CTXxx
-		State                    uint16 // bits CTState...
-		Status                   uint16
-		Proto                    uint16
-		OrigSrc, OrigDst         netip.Prefix
-		ReplSrc, ReplDst         netip.Prefix
-		OrigSrcPort, OrigDstPort PortRange
-		ReplSrcPort, ReplDstPort PortRange
-		ExpiresMin, ExpiresMax   uint32
-	}
-	// MarkMatch is -m mark and -m connmark.
-	MarkMatch struct {
-		Conn       bool
-		Mark, Mask uint32
-		Not        bool
-	}
-	// Physdev is -m physdev.
-	Physdev struct {
-		In, Out            Iface
-		AskIn, AskOut      bool // --physdev-in, --physdev-out
-		IsIn, IsOut, IsBri Flag // --physdev-is-in, -is-out, -is-bridged
-	}
-	// IPSetMatch is -m set --match-set.
-	IPSetMatch struct {
-		Set  string
-		Src  []bool // a direction for each part of the set's key: source or not
-		Not  bool
-		More string // conditions on counters and the like
-	}
-	// Recent is -m recent.
-	Recent struct {
-		List            string
-		Op              string // set, rcheck, update, remove
-		Not             bool
-		Seconds, Hits   uint32
-		Reap, TTL, Dest bool
-		Mask            netip.Addr
-	}
-	// PktType is -m pkttype.
-	PktType struct {
-		Type uint8
-		Not  bool
-	}
-	// MAC is -m mac.
-	MAC struct {
-		Addr [6]byte
-		Not  bool
-	}
-	// IPRange is -m iprange.
-	IPRange struct {
-		Src, Dst       AddrRange
-		AskSrc, AskDst bool
-		NotSrc, NotDst bool
-	}
 	// HopLimit is -m ttl and -m hl; Op is eq, ne, lt or gt.
 	HopLimit struct {
 		V6    bool
@@ -136,12 +72,78 @@ type (
 		Min, Max uint16
 		Not      bool
 	}
+	// RoutingHeader is -m rt of IPv6. Packet has none, so it never holds.
+	RoutingHeader struct{ Text string }
+	// U32 is -m u32.
+	U32 struct {
+		Text  string
+		Tests []U32Test
+		Not   bool
+	}
+)
+
+// Matches of its addresses, and of where a route for them leads.
+type (
+	// AddrType is -m addrtype; Src and Dst are sets of bits by RouteType, 0: any.
+	AddrType struct {
+		Src, Dst       uint16
+		NotSrc, NotDst bool
+		LimitIn        bool // --limit-iface-in
+		LimitOut       bool
+	}
+	// IPRange is -m iprange.
+	IPRange struct {
+		Src, Dst       AddrRange
+		AskSrc, AskDst bool
+		NotSrc, NotDst bool
+	}
 	// RPFilter is -m rpfilter: is there a way back.
 	RPFilter struct {
 		Loose, ValidMark, AcceptLocal, Invert bool
 	}
-	// RoutingHeader is -m rt of IPv6. Packet has none, so it never holds.
-	RoutingHeader struct{ Text string }
+)
+
+// Matches of its connection, and of the marks on either.
+type (
+	// Conntrack is -m conntrack and -m state.
+	Conntrack struct {
+		StateMatch               bool   // -m state, as it is written
+		Asked, Inverted          uint16 // bits CTXxx
+		State                    uint16 // bits CTState...
+		Status                   uint16
+		Proto                    uint16
+		OrigSrc, OrigDst         netip.Prefix
+		ReplSrc, ReplDst         netip.Prefix
+		OrigSrcPort, OrigDstPort PortRange
+		ReplSrcPort, ReplDstPort PortRange
+		ExpiresMin, ExpiresMax   uint32
+	}
+	// MarkMatch is -m mark and -m connmark.
+	MarkMatch struct {
+		Conn       bool
+		Mark, Mask uint32
+		Not        bool
+	}
+)
+
+// Matches of the frame, the device and the process that it came by.
+type (
+	// Physdev is -m physdev.
+	Physdev struct {
+		In, Out            Iface
+		AskIn, AskOut      bool // --physdev-in, --physdev-out
+		IsIn, IsOut, IsBri Flag // --physdev-is-in, -is-out, -is-bridged
+	}
+	// PktType is -m pkttype.
+	PktType struct {
+		Type uint8
+		Not  bool
+	}
+	// MAC is -m mac.
+	MAC struct {
+		Addr [6]byte
+		Not  bool
+	}
 	// Policy is -m policy: whether IPsec has a part in it.
 	Policy struct {
 		Out, None, Strict bool
@@ -154,17 +156,35 @@ type (
 		NotUID, NotGID                 bool
 		AskSocket, NotSocket           bool
 	}
-	// U32 is -m u32.
-	U32 struct {
-		Text  string
-		Tests []U32Test
-		Not   bool
+)
+
+// Matches of what earlier packets, or somebody else, have left behind.
+type (
+	// IPSetMatch is -m set --match-set.
+	IPSetMatch struct {
+		Set  string
+		Src  []bool // a direction for each part of the set's key: source or not
+		Not  bool
+		More string // conditions on counters and the like
+	}
+	// Recent is -m recent.
+	Recent struct {
+		List            string
+		Op              string // set, rcheck, update, remove
+		Not             bool
+		Seconds, Hits   uint32
+		Reap, TTL, Dest bool
+		Mask            netip.Addr
 	}
 	// XTRate is -m limit, hashlimit and the like.
 	XTRate struct {
 		Text string
 		Over bool
 	}
+)
+
+// Matches that say nothing of the packet, and those that nothing is known of.
+type (
 	// Comment is -m comment.
 	Comment struct{ Text string }
 	// XTOpaque is a match that this program has no model of.
