@@ -65,19 +65,6 @@ func (a *asker) ports(mac string) []int {
 	return a.behind[mac]
 }
 
-// macs are the addresses that bridges have learned behind a port.
-func (a *asker) macs(port int) []string {
-	if a.heard == nil {
-		a.heard = map[int][]string{}
-		for _, l := range a.f.Learned {
-			if !l.Permanent && !slices.Contains(a.heard[l.Port], l.MAC) { // one for each VLAN
-				a.heard[l.Port] = append(a.heard[l.Port], l.MAC)
-			}
-		}
-	}
-	return a.heard[port]
-}
-
 func (a *asker) onHost() *rules.Evaluator {
 	if a.host == nil {
 		a.host = evaluator(a.f.Host)
