@@ -230,25 +230,6 @@ func (s *stage) stop() tracer.Snapshot {
 	return snapshot
 }
 
-// checkPredicted holds that all that was seen was predicted, and the reverse.
-func (s *stage) checkPredicted(target tracer.Target) {
-	s.t.Helper()
-	if s.odd {
-		return
-	}
-	for _, u := range target.Unpredicted {
-		s.t.Errorf("%s: not predicted: %+v", target.Name, u)
-		for _, p := range target.Paths {
-			if p.ID == u.Path {
-				s.t.Log(describePath(p))
-			}
-		}
-	}
-	for _, u := range target.Unseen {
-		s.t.Errorf("%s: not seen: %+v", target.Name, u)
-	}
-}
-
 func (s *stage) checkAccounting(target tracer.Target) {
 	s.t.Helper()
 	for d, a := range target.Accounting {
