@@ -53,70 +53,20 @@ func readNamespace(ns Entry, gro bool) (Namespace, error) {
 // their links: the kernel makes ids when it reports the first link that needs
 // one. An id that the kernel does not tell is IDUnknown.
 func ReadPeering(host, target Entry) (Peering, error) {
-	h, err := OpenHost(host)
+	hostFile, err := currentFile(host)
 	if err != nil {
-		return Peering{}, err
+		return Peering{}, fmt.Errorf("read namespace ids: the host's: %w", err)
 	}
-	defer h.Close()
-	var p Peering
-	err = target.Do(func() (err error) {
-		p, err = h.Peering()
-		return err
-	})
-	return p, err
-}
-
-// Host is the host's namespace, held open so that many targets can be asked how
-// they and the host call each other: entering a namespace is what takes time,
-// and a socket stays in the one that it was opened in.
-type Host struct {
-	file *os.File
-	conn *netlink.Conn
-}
-
-// OpenHost opens it. The caller closes it.
-func OpenHost(host Entry) (*Host, error) {
-	h := &Host{}
-	err := host.Do(func() (err error) {
-		if h.file, err = os.Open(currentNamespace); err != nil {
-			return err
-		}
-		h.conn, err = netlink.Dial(unix.NETLINK_ROUTE, nil)
-		return err
-	})
-	if err != nil {
-		h.Close()
-		return nil, fmt.Errorf("read namespace ids: the host's: %w", err)
-	}
-	return h, nil
-}
-
-// Close lets go of it.
-func (h *Host) Close() {
-	if h.file != nil {
-		_ = h.file.Close() // nothing was written
-	}
-	if h.conn != nil {
-		_ = h.conn.Close()
-	}
-}
-
-// Peering is how the host and the namespace of the calling thread call each
-// other. Safe for concurrent use.
-func (h *Host) Peering() (Peering, error) {
-	target, err := os.Open(currentNamespace)
+	defer hostFile.Close()
+	targetFile, err := currentFile(target)
 	if err != nil {
 		return Peering{}, fmt.Errorf("read namespace ids: the target's: %w", err)
 	}
-	defer target.Close()
-	p := Peering{TargetInHost: readNetnsID(h.conn, target), HostInTarget: IDUnknown}
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-	if err != nil {
-		return p, nil // indexes both ways still tell most peers
-	}
-	defer conn.Close()
-	p.HostInTarget = readNetnsID(conn, h.file)
-	return p, nil
+	defer targetFile.Close()
+	return Peering{
+		TargetInHost: readNetnsID(host, targetFile),
+		HostInTarget: readNetnsID(target, hostFile),
+	}, nil
 }
 
 // ReadWiring reads both namespaces and connects them.
@@ -144,30 +94,47 @@ func ReadTarget(host Entry, h Namespace, target Entry) (Wiring, error) {
 	return wiring, nil
 }
 
-// readNetnsID asks the namespace of a socket what it calls another one.
-func readNetnsID(conn *netlink.Conn, of *os.File) int {
+func readNetnsID(ns Entry, of *os.File) int {
 	id := IDUnknown
-	answers, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETNSID, Flags: netlink.Request},
-		Data:   encodeNetnsID(int(of.Fd())),
+	err := ns.Do(func() error {
+		conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		answers, err := conn.Execute(netlink.Message{
+			Header: netlink.Header{Type: unix.RTM_GETNSID, Flags: netlink.Request},
+			Data:   encodeNetnsID(int(of.Fd())),
+		})
+		if err != nil {
+			return err
+		}
+		for _, a := range answers {
+			if id, err = decodeNetnsID(a.Data); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return IDUnknown // indexes both ways still tell most peers
 	}
-	for _, a := range answers {
-		if id, err = decodeNetnsID(a.Data); err != nil {
-			return IDUnknown
-		}
-	}
 	return id
 }
 
-// currentNamespace is the file of the calling thread's namespace.
-const currentNamespace = "/proc/thread-self/ns/net"
+func currentFile(ns Entry) (*os.File, error) {
+	var f *os.File
+	err := ns.Do(func() error {
+		var err error
+		f, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	return f, err
+}
 
 func currentInode() (uint64, error) {
 	var st unix.Stat_t
-	if err := unix.Stat(currentNamespace, &st); err != nil {
+	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
 		return 0, fmt.Errorf("identify namespace: %w", err)
 	}
 	return st.Ino, nil

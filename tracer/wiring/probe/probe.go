@@ -41,7 +41,7 @@ type Config struct {
 func Read(cfg Config) (*wiring.Facts, error) {
 	f := &wiring.Facts{Whole: cfg.Whole, Networks: cfg.Networks}
 	var err error
-	if f.Host, err = readHost(cfg.Host); err != nil {
+	if f.Host, err = readSpace(cfg.Host, true); err != nil {
 		return nil, fmt.Errorf("of the host: %w", err)
 	}
 	if f.Switches, err = topology.ReadSwitches(cfg.Host); err != nil {
@@ -54,10 +54,6 @@ func Read(cfg Config) (*wiring.Facts, error) {
 		return nil, fmt.Errorf("find docker-proxy: %w", err)
 	}
 	r := reader{cfg: cfg, host: f.Host.Namespace}
-	if r.peers, err = topology.OpenHost(cfg.Host); err != nil {
-		return nil, err
-	}
-	defer r.peers.Close()
 	if r.holders, err = container.Holders(); err != nil {
 		return nil, err
 	}
@@ -70,7 +66,6 @@ func Read(cfg Config) (*wiring.Facts, error) {
 type reader struct {
 	cfg     Config
 	host    topology.Namespace
-	peers   *topology.Host
 	holders map[uint64][]container.Process
 }
 
@@ -116,23 +111,14 @@ func (r *reader) one(t Target) (wiring.Member, error) {
 		m.Space.Sockets, err = r.own(t.Container)
 		return m, err
 	}
-	var ids topology.Peering
-	err = ns.Do(func() (err error) { // once: of a thousand targets it is what takes the time
-		if m.Space, err = readDevices(here{}); err != nil {
-			return err
-		}
-		ids, err = r.peers.Peering()
-		return err
-	})
+	if m.Space, err = readSpace(ns, r.cfg.Rules); err != nil {
+		return m, err
+	}
+	hold(m.Space.Sockets, r.holders)
+	ids, err := topology.ReadPeering(r.cfg.Host, ns)
 	if err != nil {
 		return m, err
 	}
-	if r.cfg.Rules {
-		if err := readRules(&m.Space, ns); err != nil {
-			return m, err
-		}
-	}
-	hold(m.Space.Sockets, r.holders)
 	m.Wiring = topology.Connect(r.host, m.Space.Namespace, ids)
 	m.Wiring.NetnsID = ids.TargetInHost
 	return m, nil
@@ -161,33 +147,23 @@ func hold(all []container.Socket, holders map[uint64][]container.Process) {
 	}
 }
 
-// here is the namespace that the calling thread is in.
-type here struct{}
-
-// Do implements topology.Entry.
-func (here) Do(fn func() error) error { return fn() }
-
-// readDevices reads a namespace without its rules.
-func readDevices(ns topology.Entry) (s wiring.Space, err error) {
+func readSpace(ns *netns.NS, withRules bool) (wiring.Space, error) {
+	var s wiring.Space
+	var err error
 	if s.Namespace, err = topology.Read(ns); err != nil {
 		return s, err
 	}
-	s.Sockets, err = container.Listening(ns)
-	return s, err
-}
-
-func readRules(s *wiring.Space, ns *netns.NS) (err error) {
-	if s.Rules, err = netfilter.ReadRules(ns); err != nil {
-		return err
+	if s.Sockets, err = container.Listening(ns); err != nil {
+		return s, err
 	}
-	s.Env, err = netfilter.ReadEnv(ns)
-	return err
-}
-
-func readHost(ns *netns.NS) (wiring.Space, error) {
-	s, err := readDevices(ns)
+	if !withRules {
+		return s, nil
+	}
+	set, err := netfilter.ReadRules(ns)
 	if err != nil {
 		return s, err
 	}
-	return s, readRules(&s, ns)
+	s.Rules = set
+	s.Env, err = netfilter.ReadEnv(ns)
+	return s, err
 }
