@@ -210,7 +210,7 @@ __noinline int vt_merge_one(__u32 index, __u32 into, __u64 ready)
 		vt_inherit(goes_on, slot, VT_READ_ONCE(*vt_owner_of(whole)));
 	vt_count(slot->target[VT_INGRESS], VT_INGRESS, merged, 1);
 	vt_count(slot->target[VT_EGRESS], VT_EGRESS, merged, 1);
-	vt_release(found);
+	vt_vacate(found);
 	return next;
 }
 

@@ -62,7 +62,31 @@ static __always_inline void vt_drop_live(struct sk_buff *skb, struct vt_slot *sl
 			vt_emit(slot, none, flags | VT_FLAG_DROPPED, reason);
 		}
 	}
-	vt_release(found);
+	vt_vacate(found);
+}
+
+/*
+ * Is a freed packet where this journey has ended? Words alone do not tell: a
+ * sender that is not connected gives each packet the same ones, and a packet
+ * that nobody follows may have the address of one that was read long ago.
+ */
+VT_COLD bool vt_behind_end(struct sk_buff *skb, struct vt_slot *slot)
+{
+	__u32 hook = vt_last_hook(slot), last = (slot->stamps - 1) & 63;
+	struct vt_place place = {};
+	struct vt_device *namespace;
+
+	vt_find_place(skb, &place);
+	if (hook == VT_HOOK_UPLINK_EGRESS || hook == VT_HOOK_START_XMIT)
+		return place.netns == cfg_host_netns && last < VT_STAMPS && place.ifindex == slot->ifindex[last];
+	if (!place.netns) /* it has waited for its reader */
+		return slot->target[VT_INGRESS];
+	if (hook == vt_nf_hook(0, VT_NF_LOCAL_IN, VT_BORDERS - 1))
+		return place.netns == cfg_host_netns && (place.local || !place.out);
+	if (!slot->target[VT_INGRESS])
+		return place.netns != cfg_host_netns;
+	namespace = vt_lookup_device(place.netns, 0);
+	return namespace && namespace->target + 1 == slot->target[VT_INGRESS];
 }
 
 SEC("tp_btf/kfree_skb")
@@ -79,17 +103,14 @@ int BPF_PROG(vt_kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 	}
 	/* behind the journey's end: the socket had no room, a checksum was wrong, nobody listened */
 	found = vt_find(vt_key(skb), VT_STATE_ENDED);
-	if (!found.owner || !vt_held(vt_slot_of(found), skb)) {
+	slot = vt_slot_of(found);
+	if (!found.owner || !vt_held(slot, skb) || !vt_behind_end(skb, slot) || !vt_seize(found)) {
 		if (cfg_budget)
 			vt_drop_unseen(skb, reason);
 		return 0;
 	}
-	slot = vt_slot_of(found);
-	if (slot->target[VT_INGRESS] && vt_seize(found)) {
-		vt_count_drop(skb, slot, VT_INGRESS, reason, true);
-		slot->target[VT_INGRESS] = 0; /* once */
-		vt_release(found);
-	}
+	vt_count_drop(skb, slot, VT_INGRESS, reason, true);
+	vt_vacate(found);
 	return 0;
 }
 

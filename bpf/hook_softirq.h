@@ -97,7 +97,7 @@ int BPF_PROG(vt_gro_exit, int result)
 		return 0;
 	vt_count(slot->target[VT_INGRESS], VT_INGRESS, merged, 1);
 	vt_count(slot->target[VT_EGRESS], VT_EGRESS, merged, 1);
-	vt_release(found);
+	vt_vacate(found);
 	return 0;
 }
 

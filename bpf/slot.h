@@ -114,6 +114,12 @@ static __always_inline void vt_release(struct vt_found found)
 	vt_publish(vt_owner_of(found), (found.owner & ~VT_STATE_MASK) | VT_STATE_ENDED);
 }
 
+/* The same where the packet is no more, or none of a target's: nothing that follows is told of it. */
+static __always_inline void vt_vacate(struct vt_found found)
+{
+	vt_publish(vt_owner_of(found), (found.owner & ~VT_STATE_MASK) | VT_STATE_FREE);
+}
+
 /*
  * Counts a journey whose packet vanished without an event of its own. Behind
  * napi_gro_receive a packet may have become part of another one, which no
@@ -150,7 +156,7 @@ VT_COLD_GLOBAL int vt_close_stale(__u32 index, __u64 owner)
 	vt_note(mismatched);
 	if (vt_seize(found)) {
 		vt_vanished(index);
-		vt_release(found);
+		vt_vacate(found);
 	}
 	return 0;
 }

@@ -19,7 +19,7 @@ VT_COLD void vt_whole_over(struct vt_global *global)
 	struct vt_found whole = { .index = global->whole_at - 1, .owner = vt_kept(global->whole) };
 
 	if (global->whole_at)
-		vt_release(whole);
+		vt_vacate(whole);
 	global->whole = global->whole_at = 0;
 }
 

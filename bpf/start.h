@@ -279,7 +279,7 @@ VT_COLD void vt_forget(struct vt_slot *slot, struct vt_found found)
 		return;
 	vt_count(slot->target[VT_INGRESS], VT_INGRESS, started, -1);
 	vt_count(slot->target[VT_EGRESS], VT_EGRESS, started, -1);
-	vt_release(found);
+	vt_vacate(found);
 }
 
 #endif

@@ -314,6 +314,7 @@ func (c *cycle) detach() error {
 		}
 	}
 	t.cutLive(nil)
+	t.kernel.mem.forget()
 	return errors.Join(errs...)
 }
 

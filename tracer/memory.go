@@ -168,6 +168,18 @@ func (m *memory) cut(slot int) bool {
 	return owner&7 == live && atomic.CompareAndSwapUint64(&m.owners[slot], owner, owner&^7|free)
 }
 
+// forget frees the slots of journeys that have ended. While the hooks are away
+// nobody sees whose packet has the same memory next, so nothing that happens
+// there is told of the one that had it.
+func (m *memory) forget() {
+	const ended, free = uint64(bpf.KernelVtStateVT_STATE_ENDED), uint64(bpf.KernelVtStateVT_STATE_FREE)
+	for i := range m.owners {
+		if owner := atomic.LoadUint64(&m.owners[i]); owner&7 == ended {
+			atomic.CompareAndSwapUint64(&m.owners[i], owner, owner&^7|free)
+		}
+	}
+}
+
 // drain waits for journeys under way to end, at most so long.
 func (m *memory) drain(most time.Duration) {
 	for until := time.Now().Add(most); time.Now().Before(until) && m.live() > 0; {
