@@ -48,6 +48,35 @@ func play(budget float64, switching time.Duration, load func(second float64) flo
 	return each, s.used / float64(end.Sub(begin))
 }
 
+// A machine that is slow at attaching, or was once, still has windows.
+func TestSpendingKeepsWindowsComing(t *testing.T) {
+	const budget = 0.004
+	now := time.Now()
+	for name, c := range map[string]struct {
+		took []time.Duration
+		most time.Duration // between two windows
+	}{
+		"as usual":      {[]time.Duration{time.Millisecond, time.Millisecond}, 1500 * time.Millisecond},
+		"slow":          {[]time.Duration{6 * time.Millisecond, 6 * time.Millisecond}, longest},
+		"slow once":     {[]time.Duration{time.Millisecond, time.Minute}, 1500 * time.Millisecond},
+		"was slow once": {[]time.Duration{time.Minute, time.Millisecond}, 1500 * time.Millisecond},
+		// what is left for the window itself must be as much as its price
+		"too slow": {[]time.Duration{20 * time.Millisecond, 20 * time.Millisecond}, 12 * time.Second},
+	} {
+		s := newSpending(budget, now, runs{})
+		for _, took := range c.took {
+			s.switched(took)
+		}
+		s.left = 0
+		if wait := s.wait(); wait > c.most {
+			t.Errorf("%s: %v until the next window, want %v at most", name, wait, c.most)
+		}
+		if last := c.took[len(c.took)-1]; last == c.took[0] && s.most < least*float64(last) {
+			t.Errorf("%s: %v of %v are left", name, s.most, last)
+		}
+	}
+}
+
 func TestSpendingHoldsTheBudget(t *testing.T) {
 	for _, c := range []struct {
 		budget, load float64

@@ -14,9 +14,13 @@ const (
 	// tracing costs (interrupts for changed code, this process itself).
 	kept = 0.1
 	// saved is for how long a budget is saved up for one window, and worth is how
-	// many times what attaching and detaching takes it must be at least.
-	saved = 500 * time.Millisecond
-	worth = 5
+	// many times what attaching and detaching takes it must be at least. Where that
+	// takes long, no longer than longest: windows that are too rare show nobody
+	// anything, and are only given up where least would not be left.
+	saved   = 500 * time.Millisecond
+	longest = 4 * time.Second
+	worth   = 5
+	least   = 2
 	// windowPause is how long hooks stay away before that is looked at again
 	windowPause = 500 * time.Millisecond
 	// how often the runs are looked at while hooks are attached
@@ -47,6 +51,7 @@ type spending struct {
 	rate   float64 // share of one CPU between the last two looks
 	looked time.Time
 	ran    runs
+	before time.Duration // what attaching and detaching took the time before, 0: not known
 }
 
 type runs [bpf.KernelVtTypeVT_TYPE_MAX]uint64
@@ -61,9 +66,16 @@ func newSpending(budget float64, now time.Time, ran runs) *spending {
 // begin begins a window: what it will cost is not known yet, so the first look comes soon.
 func (s *spending) begin() { s.rate = 1 }
 
-// switched notes what attaching and detaching have taken this time.
+// switched notes what attaching and detaching have taken this time. A machine that
+// was busy with something else once says nothing of the next window: the smaller
+// one of the last two counts.
 func (s *spending) switched(took time.Duration) {
-	s.most = max(s.limit*float64(saved), worth*float64(took))
+	usual := took
+	if s.before > 0 {
+		usual = min(s.before, took)
+	}
+	s.before = took
+	s.most = max(s.limit*float64(saved), least*float64(usual), min(worth*float64(usual), s.limit*float64(longest)))
 }
 
 // look brings the account up to date; beside is what else was used, in ns.
