@@ -33,6 +33,9 @@
 /* net/gro.h: enum gro_result */
 #define VT_GRO_MERGED_FREE 1
 
+/* uapi/linux/if_packet.h: skb->pkt_type */
+#define VT_PACKET_MULTICAST 2
+
 /* linux/skbuff.h: skb->fclone of the copy that TCP sends of each packet */
 #define VT_FCLONE_CLONE 2
 

@@ -50,8 +50,11 @@ volatile const bool cfg_gro = false;
  * and drops are complete although journeys are not.
  */
 volatile const bool cfg_budget = false;
-/* Numbers of two drop reasons of the running kernel: a netfilter verdict, and a tap's copy that found no room. */
-volatile const __u32 cfg_reason_netfilter = 0, cfg_reason_tap = 0;
+/*
+ * Numbers of drop reasons of the running kernel: a netfilter verdict, a tap's copy
+ * that found no room, what waits in a queue that goes, and no reason at all.
+ */
+volatile const __u32 cfg_reason_netfilter = 0, cfg_reason_tap = 0, cfg_reason_purge = 0, cfg_reason_none = 0;
 /* What netfilter drops is kept with its addresses: somebody asks the rules about it. */
 volatile const bool cfg_keep_dropped = false;
 /* Some target shares the host's namespace. */

@@ -22,6 +22,23 @@ static __always_inline void vt_add_drop(const struct vt_drop_key *key)
 		vt_note(drops_unlisted);
 }
 
+/*
+ * The transport layer has taken the packet and is done with it: TCP frees so what
+ * it has answered for a connection that is over, IPv6 fragments that are a
+ * packet now, and a socket that is closed what nobody has read, a FIN as a rule.
+ * That is no drop of the network's. What is one has a reason with a name.
+ */
+static __always_inline bool vt_settled(__u32 reason)
+{
+	return reason == cfg_reason_purge || reason == cfg_reason_none;
+}
+
+/* Was it thrown away as no more than a packet to a group? */
+static __always_inline bool vt_unjoined(struct sk_buff *skb, __u32 reason)
+{
+	return reason == cfg_reason_none && BPF_CORE_READ_BITFIELD(skb, pkt_type) == VT_PACKET_MULTICAST;
+}
+
 /* What a freed packet still says about where it was. */
 struct vt_place {
 	__u32 netns; /* 0: not known */

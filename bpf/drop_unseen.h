@@ -106,7 +106,7 @@ VT_COLD int vt_drop_unseen(struct sk_buff *skb, __u32 reason)
 	__u16 target[2] = {};
 
 	/* the copy of a tap is not the packet; one that found no slot is counted as evicted */
-	if (reason == cfg_reason_tap)
+	if (reason == cfg_reason_tap || vt_unjoined(skb, reason))
 		return 0;
 	if (vt_any_refused && *refused == key) {
 		*refused = 0;
@@ -122,6 +122,8 @@ VT_COLD int vt_drop_unseen(struct sk_buff *skb, __u32 reason)
 		return 0;
 	vt_find_place(skb, &place);
 	after_end = !verdict && (place.local || (!place.role && !place.out));
+	if (after_end && vt_settled(reason))
+		return 0;
 #pragma clang loop unroll(full)
 	for (int direction = 0; direction < 2; direction++) {
 		struct vt_drop_key drop = {

@@ -40,6 +40,24 @@ static __always_inline void vt_count_drop(struct sk_buff *skb, struct vt_slot *s
 		vt_keep_dropped(skb, &key);
 }
 
+/*
+ * A bridge sends what is for a group to each of its ports, and a stack throws
+ * away what is for none of its own: neighbours that are looked for, routers that
+ * are asked for, listeners that report. Nobody has lost anything, and it was
+ * never the target's.
+ */
+VT_COLD void vt_count_unjoined(struct vt_slot *slot)
+{
+#pragma clang loop unroll(full)
+	for (int direction = 0; direction < 2; direction++) {
+		if (slot->flags & VT_FLAG_COPY)
+			vt_count(slot->target[direction], direction, cloned, -1);
+		else
+			vt_count(slot->target[direction], direction, started, -1);
+		vt_count(slot->target[direction], direction, skipped[VT_SKIP_GROUP], 1);
+	}
+}
+
 static __always_inline void vt_drop_live(struct sk_buff *skb, struct vt_slot *slot, struct vt_found found,
 					 __u32 reason)
 {
@@ -47,6 +65,11 @@ static __always_inline void vt_drop_live(struct sk_buff *skb, struct vt_slot *sl
 
 	if (!vt_seize(found)) {
 		vt_note(raced);
+		return;
+	}
+	if (vt_unjoined(skb, reason)) {
+		vt_count_unjoined(slot);
+		vt_vacate(found);
 		return;
 	}
 	vt_count(slot->target[VT_INGRESS], VT_INGRESS, dropped, 1);
@@ -109,7 +132,8 @@ int BPF_PROG(vt_kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 			vt_drop_unseen(skb, reason);
 		return 0;
 	}
-	vt_count_drop(skb, slot, VT_INGRESS, reason, true);
+	if (!vt_settled(reason))
+		vt_count_drop(skb, slot, VT_INGRESS, reason, true);
 	vt_vacate(found);
 	return 0;
 }

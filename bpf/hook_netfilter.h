@@ -286,7 +286,7 @@ int vt_local_in(struct bpf_nf_ctx *ctx)
 	}
 	global = vt_global_of();
 	if (vt_complete(slot, found) && global)
-		global->last_ended = (__u64)netns << 32 | (found.index + 1);
+		global->last_ended = (__u64)netns << 32 | vt_ended(found);
 	return VT_NF_ACCEPT;
 }
 

@@ -19,6 +19,22 @@ static __always_inline void vt_observe_waiting(__u16 target, __u32 what, __u64 n
 	vt_observe(hist, ns);
 }
 
+/*
+ * Is it the packet of this slot that the socket has just queued? It may be one
+ * without data that LOCAL_IN ended last, and another packet, even of a
+ * connection that nobody follows, the socket's. One that TCP has merged into the
+ * packet before is not found.
+ */
+static __always_inline bool vt_queued(struct sock *sk, struct vt_found found, __u32 ended)
+{
+	struct sk_buff *skb = sk->sk_receive_queue.prev;
+
+	found.owner = VT_READ_ONCE(*vt_owner_of(found));
+	return (found.owner & VT_STATE_MASK) == VT_STATE_ENDED && vt_ended(found) == ended &&
+	       (found.owner & ~(VT_GENERATION_MASK | VT_STATE_MASK)) == vt_key(skb) &&
+	       vt_held(vt_slot_of(found), skb);
+}
+
 /* Runs in the softirq that has just ended a journey at LOCAL_IN, on the same CPU. */
 SEC("tp_btf/sk_data_ready")
 int BPF_PROG(vt_data_ready, struct sock *sk)
@@ -35,8 +51,10 @@ int BPF_PROG(vt_data_ready, struct sock *sk)
 	ended = global->last_ended;
 	if (!ended || ended >> 32 != sk->__sk_common.skc_net.net->ns.inum)
 		return 0;
+	found.index = (__u16)ended - 1;
+	if (!vt_queued(sk, found, ended))
+		return 0;
 	global->last_ended = 0;
-	found.index = (__u32)ended - 1;
 	slot = vt_slot_of(found);
 	last = slot->stamps - 1;
 	if (!slot->target[VT_INGRESS] || last >= VT_STAMPS)

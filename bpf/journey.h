@@ -78,6 +78,7 @@ enum vt_skip {
 	VT_SKIP_NOT_IP = 0,
 	VT_SKIP_FILTERED = 1,
 	VT_SKIP_ATTACHING = 2, /* it was under way before the hooks were complete */
+	VT_SKIP_GROUP = 3, /* to a group that nobody has joined where it came to */
 	VT_SKIP_MAX = 4,
 };
 
@@ -98,6 +99,7 @@ enum vt_flag {
 	VT_FLAG_SLOW = 16, /* in a record: for its latency, not by sampling */
 	VT_FLAG_PROXY = 32, /* one end is docker-proxy's socket */
 	VT_FLAG_FRAGMENT = 64, /* a part of an IP packet that was cut */
+	VT_FLAG_COPY = 128, /* counted as cloned, not as started */
 };
 
 /*
@@ -232,7 +234,7 @@ struct vt_global {
 	__u64 torn; /* stamps of another generation found at a commit */
 	__u64 ring_lost; /* records that found the ring full */
 	__u64 drops_unlisted; /* drops that found their table full */
-	__u64 last_ended; /* slot that LOCAL_IN ended last on this CPU, plus 1, and above bit 32 its netns */
+	__u64 last_ended; /* slot that LOCAL_IN ended last on this CPU, plus 1; its generation from bit 16 on, its netns from 32 */
 	__u64 sampled; /* counts up to the next sample */
 	__u64 gro; /* owner word of the packet that GRO looks at on this CPU */
 	__u64 whole; /* owner word of the packet that may be cut into segments on this CPU */

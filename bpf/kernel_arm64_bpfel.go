@@ -139,6 +139,7 @@ const (
 	KernelVtFlagVT_FLAG_SLOW      KernelVtFlag = 16
 	KernelVtFlagVT_FLAG_PROXY     KernelVtFlag = 32
 	KernelVtFlagVT_FLAG_FRAGMENT  KernelVtFlag = 64
+	KernelVtFlagVT_FLAG_COPY      KernelVtFlag = 128
 )
 
 type KernelVtFlow struct {
@@ -302,6 +303,7 @@ const (
 	KernelVtSkipVT_SKIP_NOT_IP    KernelVtSkip = 0
 	KernelVtSkipVT_SKIP_FILTERED  KernelVtSkip = 1
 	KernelVtSkipVT_SKIP_ATTACHING KernelVtSkip = 2
+	KernelVtSkipVT_SKIP_GROUP     KernelVtSkip = 3
 	KernelVtSkipVT_SKIP_MAX       KernelVtSkip = 4
 )
 
@@ -476,6 +478,8 @@ const (
 	KernelVarCfgPeerMaskLow     = "cfg_peer_mask_low"
 	KernelVarCfgQdisc           = "cfg_qdisc"
 	KernelVarCfgReasonNetfilter = "cfg_reason_netfilter"
+	KernelVarCfgReasonNone      = "cfg_reason_none"
+	KernelVarCfgReasonPurge     = "cfg_reason_purge"
 	KernelVarCfgReasonTap       = "cfg_reason_tap"
 	KernelVarCfgRowMask         = "cfg_row_mask"
 	KernelVarCfgSample          = "cfg_sample"
@@ -643,6 +647,8 @@ type KernelVariableSpecs struct {
 	CfgPeerMaskLow     *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.VariableSpec `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.VariableSpec `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
@@ -749,6 +755,8 @@ type KernelVariables struct {
 	CfgPeerMaskLow     *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.Variable `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.Variable `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`

@@ -114,6 +114,14 @@ static __always_inline void vt_release(struct vt_found found)
 	vt_publish(vt_owner_of(found), (found.owner & ~VT_STATE_MASK) | VT_STATE_ENDED);
 }
 
+/* What vt_global::last_ended says of a slot that has just ended, beside its netns. */
+static __always_inline __u32 vt_ended(struct vt_found found)
+{
+	return (found.owner & VT_GENERATION_MASK) << 13 | (found.index + 1);
+}
+_Static_assert(VT_SLOTS < 1 << 16 && VT_GENERATION_MASK << 13 == 0xffffULL << 16,
+	       "slot and generation lie side by side");
+
 /* The same where the packet is no more, or none of a target's: nothing that follows is told of it. */
 static __always_inline void vt_vacate(struct vt_found found)
 {

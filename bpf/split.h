@@ -96,7 +96,7 @@ VT_COLD void vt_split(struct sk_buff *skb, struct vt_found whole, bool first)
 	}
 	to = vt_slot_of(found);
 	to->protocol = from->protocol;
-	to->flags = from->flags;
+	to->flags = (from->flags & ~VT_FLAG_COPY) | (first ? from->flags & VT_FLAG_COPY : VT_FLAG_COPY);
 	to->ident = vt_ident(skb, from->flags & VT_FLAG_IPV6, from->protocol);
 	to->birth = from->birth;
 	to->ready = 0;

@@ -200,6 +200,7 @@ __noinline int vt_count_copy(__u32 index, __u32 shared, __u32 in, __u32 out)
 
 	if (!shared && !(slot->flags & VT_FLAG_FRAGMENT && slot->ready & VT_READY_CUT))
 		return 0;
+	slot->flags |= VT_FLAG_COPY;
 	vt_count(in, VT_INGRESS, started, -1);
 	vt_count(in, VT_INGRESS, cloned, 1);
 	vt_count(out, VT_EGRESS, started, -1);

@@ -52,6 +52,7 @@ func (c counts) skips() []Skip {
 		bpf.KernelVtSkipVT_SKIP_NOT_IP:    "not-ip",
 		bpf.KernelVtSkipVT_SKIP_FILTERED:  "filtered",
 		bpf.KernelVtSkipVT_SKIP_ATTACHING: "not-attached",
+		bpf.KernelVtSkipVT_SKIP_GROUP:     "not-joined",
 	}
 	var skips []Skip
 	for i, count := range c.Skipped {

@@ -84,6 +84,7 @@ func (s *stage) fragmented(snapshot tracer.Snapshot, family string, wire lab.Wir
 			s.t.Errorf("%v: %d packets of %d bytes, want %d of %d", tracer.Direction(d), packets, bytes, datagrams, datagrams*size)
 		}
 	}
+	s.lossless(target)
 	if a := target.Accounting[tracer.Ingress]; a != in {
 		s.t.Errorf("in:  %+v\nwant %+v", a, in)
 	}
@@ -123,6 +124,7 @@ func TestHardFragmentsWaiting(t *testing.T) {
 		snapshot := s.stop()
 		happened(t, "the host waited for fragments", s.stat(s.world.Host, "Ip/ReasmReqds"), 3*sent+2)
 		happened(t, "the container made one of fragments", s.stat(nginx.Node, "Ip/ReasmOKs"), sent)
+		s.lossless(targetOf(t, snapshot, "nginx"))
 		if packets, _, bytes := sum(targetOf(t, snapshot, "nginx"), towards(tracer.Ingress, "udp")); packets != sent || bytes != sent*(20+8+size) {
 			t.Errorf("%d packets of %d bytes", packets, bytes)
 		}
@@ -185,6 +187,28 @@ func TestHardExtensionHeaders(t *testing.T) {
 		in := expect(t, snapshot, want{target: "nginx", direction: tracer.Ingress, family: "ipv6", protocol: "udp", peer: "uplink", packets: sent - 1, hops: hops["in uplink"]})
 		if bytes := uint64(40 + 8 + 8 + 32); in.Bytes != in.Packets*bytes {
 			t.Errorf("%d bytes of %d packets of %d", in.Bytes, in.Packets, bytes)
+		}
+	})
+}
+
+// Datagrams of three fragments that nobody listens for: one drop each, though
+// the kernel frees as many packets as there were fragments.
+func TestHardFragmentsRefused(t *testing.T) {
+	bothWires(t, func(t *testing.T, wire lab.WireKind) {
+		const datagrams, size = 20, 4000
+		s := newStage(t, lab.Config{Wire: wire, Ports: []lab.Port{{Host: 7100, Container: 71, Proto: "udp"}}})
+		nginx := s.world.Container("nginx")
+		s.open(tracer.Config{}, "nginx")
+		s.opened()
+		s.send(s.world.Client, netip.AddrPortFrom(s.world.Host.IP4, 7100).String(), datagrams, size)
+		s.await("datagrams", func() bool {
+			return targetOf(t, s.snapshot(), "nginx").Accounting[tracer.Ingress].Completed >= datagrams
+		})
+		s.merged = [2]uint64{2 * datagrams, 0}
+		target := targetOf(t, s.stop(), "nginx")
+		happened(t, "the container made one of fragments", s.stat(nginx.Node, "Ip/ReasmOKs"), datagrams)
+		if n := dropped(target, tracer.Ingress, "transport", "NO_SOCKET"); n != datagrams || len(target.Drops) != 1 {
+			t.Errorf("want %d drops at transport: %+v", datagrams, target.Drops)
 		}
 	})
 }

@@ -35,6 +35,27 @@ func happened(t *testing.T, what string, count, least uint64) {
 	}
 }
 
+// skipped is how many packets began no journey for a reason.
+func skipped(target tracer.Target, direction tracer.Direction, reason string) (n uint64) {
+	for _, s := range target.Skipped[direction] {
+		if s.Reason == reason {
+			n += s.Count
+		}
+	}
+	return n
+}
+
+// lossless holds that nothing is told as dropped of a target that lost nothing;
+// a busy machine may have sent again what had only not been acknowledged yet.
+func (s *stage) lossless(target tracer.Target) {
+	s.t.Helper()
+	for _, d := range target.Drops {
+		if d.Reason != "TCP_OLD_DATA" {
+			s.t.Errorf("%s lost nothing: %+v", target.Name, d)
+		}
+	}
+}
+
 // witness watches a device of a node for the rest of the test.
 func (s *stage) witness(node *lab.Node, dev string) func() lab.Seen {
 	s.t.Helper()

@@ -70,6 +70,7 @@ func TestHardReaders(t *testing.T) {
 						t.Errorf("%s: %d values of %d packets", what, n, target.Accounting[tracer.Ingress].Completed)
 					}
 				}
+				s.lossless(target)
 				if share := target.Waiting.Share; share < 0 || share > 1 {
 					t.Errorf("share %v", share)
 				}

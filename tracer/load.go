@@ -213,10 +213,7 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 	if err != nil {
 		return err
 	}
-	var reasons map[uint32]string
-	if cfg.budgeted() || cfg.DropRules {
-		reasons = dropReasons(o.types)
-	}
+	reasons := dropReasons(o.types)
 	if !cfg.DropRules {
 		o.spec.Maps["vt_dropped_packets"].MaxEntries = 1
 	}
@@ -242,6 +239,8 @@ func configure(o object, cfg Config, f facts, s sizes, cpus int) error {
 		"cfg_keep_dropped":     cfg.DropRules,
 		"cfg_reason_netfilter": reasonNumber(reasons, "NETFILTER_DROP"),
 		"cfg_reason_tap":       reasonNumber(reasons, "PACKET_SOCK_ERROR"),
+		"cfg_reason_purge":     reasonNumber(reasons, "QUEUE_PURGE"),
+		"cfg_reason_none":      reasonNumber(reasons, "NOT_SPECIFIED"),
 		"cfg_cgroup_subsys":    subsys,
 		"cfg_filter_protocol":  protocol,
 		"cfg_filter_port":      len(cfg.Ports) > 0,

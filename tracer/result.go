@@ -218,7 +218,7 @@ type Total struct {
 
 // Skip counts packets of the target's devices that no journey was started for.
 type Skip struct {
-	Reason string // not-ip, filtered, not-attached
+	Reason string // not-ip, filtered, not-attached, not-joined (to a group, where that was none)
 	Count  uint64
 }
 

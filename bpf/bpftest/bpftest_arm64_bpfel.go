@@ -309,6 +309,8 @@ const (
 	BpftestVarCfgPeerMaskLow     = "cfg_peer_mask_low"
 	BpftestVarCfgQdisc           = "cfg_qdisc"
 	BpftestVarCfgReasonNetfilter = "cfg_reason_netfilter"
+	BpftestVarCfgReasonNone      = "cfg_reason_none"
+	BpftestVarCfgReasonPurge     = "cfg_reason_purge"
 	BpftestVarCfgReasonTap       = "cfg_reason_tap"
 	BpftestVarCfgRowMask         = "cfg_row_mask"
 	BpftestVarCfgSample          = "cfg_sample"
@@ -441,6 +443,8 @@ type BpftestVariableSpecs struct {
 	CfgPeerMaskLow     *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.VariableSpec `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.VariableSpec `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
@@ -559,6 +563,8 @@ type BpftestVariables struct {
 	CfgPeerMaskLow     *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.Variable `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.Variable `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`

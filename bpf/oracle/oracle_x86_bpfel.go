@@ -356,6 +356,8 @@ const (
 	OracleVarCfgPeerMaskLow     = "cfg_peer_mask_low"
 	OracleVarCfgQdisc           = "cfg_qdisc"
 	OracleVarCfgReasonNetfilter = "cfg_reason_netfilter"
+	OracleVarCfgReasonNone      = "cfg_reason_none"
+	OracleVarCfgReasonPurge     = "cfg_reason_purge"
 	OracleVarCfgReasonTap       = "cfg_reason_tap"
 	OracleVarCfgRowMask         = "cfg_row_mask"
 	OracleVarCfgSample          = "cfg_sample"
@@ -529,6 +531,8 @@ type OracleVariableSpecs struct {
 	CfgPeerMaskLow     *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.VariableSpec `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.VariableSpec `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
@@ -641,6 +645,8 @@ type OracleVariables struct {
 	CfgPeerMaskLow     *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.Variable `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.Variable `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`

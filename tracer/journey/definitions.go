@@ -91,7 +91,8 @@ func toTarget() []Definition {
 		},
 		{
 			"transport", "input/last", "sk_data_ready",
-			"behind the journey's end: drops there are counted under this name; its time is shown as waiting, and never summed in", "to a socket",
+			"behind the journey's end: drops there are counted under this name, if the kernel names their reason (what a closed " +
+				"socket had not read is none); its time is shown as waiting, and never summed in", "to a socket",
 		},
 	}
 }
