@@ -120,3 +120,31 @@ func TestNetworkConnected(t *testing.T) {
 		t.Errorf("by the second network: %v, want 50 each way", ways)
 	}
 }
+
+// A device that is renamed is shown by its new name.
+func TestDeviceRenamed(t *testing.T) {
+	s := newStage(t, lab.Config{})
+	s.open(tracer.Config{}, "nginx")
+	nginx := s.world.Container("nginx")
+	s.must(s.world.Host.NS.Do(func() error {
+		link, err := netlink.LinkByName(nginx.HostDev)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetName(link, "vethnew")
+	}))
+	was := nginx.HostDev
+	s.await("the new name", func() bool {
+		i := targetOf(t, s.snapshot(), "nginx").Interfaces
+		return len(i) == 1 && i[0].Peer == "vethnew" && i[0].Bridge == "docker0"
+	})
+	s.udp(s.world.Host, nginx.IP4, lab.PortEcho, 20)
+	s.must(s.tracer.Stop())
+	for _, p := range targetOf(t, s.snapshot(), "nginx").Paths {
+		for _, hop := range p.Hops {
+			if hop.Device == was {
+				t.Errorf("%s is at %s, which is called vethnew now: %s", hop.Name, was, describePath(p))
+			}
+		}
+	}
+}

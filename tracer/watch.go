@@ -183,6 +183,24 @@ func describeAll(interfaces []topology.Interface) []Interface {
 	return all
 }
 
+// rename tells the devices of a target by the names that they have now.
+func (t *target) rename(wiring topology.Wiring) {
+	now := map[int]Interface{}
+	for _, i := range wiring.Interfaces {
+		if i.Connected() {
+			now[i.Dev.Index] = describe(i)
+			t.devices[i.Dev.Index] = i.Dev.Name
+		}
+	}
+	renamed := slices.Clone(t.interfaces) // snapshots have the others
+	for n, i := range renamed {
+		if is, ok := now[i.Index]; ok && is.PeerIndex == i.PeerIndex {
+			renamed[n] = is
+		}
+	}
+	t.interfaces = renamed
+}
+
 // extend attaches to the devices that a target has been given since it was added.
 func (t *Tracer) extend(target *target, wiring topology.Wiring) error {
 	known := map[int]bool{}
@@ -195,6 +213,7 @@ func (t *Tracer) extend(target *target, wiring topology.Wiring) error {
 			added = append(added, i)
 		}
 	}
+	target.rename(wiring)
 	if len(added) == 0 {
 		if len(wiring.Interfaces) > 0 {
 			t.rewire(target, wiring) // addresses may have changed
