@@ -16,17 +16,18 @@ import (
 // What follows a journey's end is measured for TCP and UDP, on a wire with birth
 // stamps (which the kernel clears there) and on one without.
 func TestWaiting(t *testing.T) {
+	const fewest = 25 // of 50: where the application is late, a later packet takes the place of one that waits
 	bothWires(t, func(t *testing.T, wire lab.WireKind) {
 		s := newStage(t, lab.Config{Wire: wire, Ports: []lab.Port{{Host: 7007, Container: 7, Proto: "udp"}, {Host: 8080, Container: 80}}})
 		s.open(tracer.Config{}, "nginx")
 		s.exact(s.world.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 50, lab.LoadConfig{}))
 		tcp := targetOf(t, s.snapshot(), "nginx").Waiting
-		if n := tcp.Reader.Hist.Count(); n < 40 {
+		if n := tcp.Reader.Hist.Count(); n < fewest {
 			t.Errorf("TCP: %d of 50 requests' reads were measured (transport %d)", n, tcp.Transport.Hist.Count())
 		}
 		s.udp(s.world.Client, s.world.Host.IP4, 7007, 50)
 		both := targetOf(t, s.stop(), "nginx").Waiting
-		if n := both.Reader.Hist.Count() - tcp.Reader.Hist.Count(); n < 40 {
+		if n := both.Reader.Hist.Count() - tcp.Reader.Hist.Count(); n < fewest {
 			t.Errorf("UDP: %d of 50 datagrams' reads were measured", n)
 		}
 		if both.Share <= 0 || both.Share > 1 {
