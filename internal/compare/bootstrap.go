@@ -108,83 +108,81 @@ func side(s Series, drawn []int, null float64) float64 {
 	return s.mean(drawn) - null
 }
 
-// estimate is a figure with what the resamples made of it.
-type estimate struct {
+// Drawn is a figure with what each resample makes of it. Figures of the same
+// draws, and of others, are added and divided resample by resample.
+type Drawn struct {
 	point  float64
-	drawn  []float64 // sorted
-	rounds int
+	each   []float64
+	rounds int // of the side with fewer
 }
 
-func (d Draws) estimate(f Statistic) estimate {
-	e := estimate{point: f(nil, nil), rounds: d.rounds, drawn: make([]float64, len(d.of))}
+// Of computes a figure in every resample.
+func (d Draws) Of(f Statistic) Drawn {
+	v := Drawn{point: f(nil, nil), rounds: d.rounds, each: make([]float64, len(d.of))}
 	for i := range d.of {
-		e.drawn[i] = f(d.of[i], d.against[i])
+		v.each[i] = f(d.of[i], d.against[i])
 	}
-	slices.Sort(e.drawn)
-	return e
+	return v
 }
 
-// Estimate is a figure and its 95% interval; nil where there are too few rounds.
-func (d Draws) Estimate(f Statistic) *result.Estimate {
-	if d.rounds < MinRounds {
-		return nil
+// none is 0 in every resample.
+func (d Draws) none() Drawn { return Drawn{rounds: d.rounds, each: make([]float64, len(d.of))} }
+
+func (v Drawn) with(o Drawn, f func(a, b float64) float64) Drawn {
+	r := Drawn{point: f(v.point, o.point), rounds: min(v.rounds, o.rounds), each: make([]float64, min(len(v.each), len(o.each)))}
+	for i := range r.each {
+		r.each[i] = f(v.each[i], o.each[i])
 	}
-	e := d.estimate(f)
-	lo, hi := e.interval(1)
-	return &result.Estimate{Ns: e.point, Lo: lo, Hi: hi}
+	return r
 }
 
-// Joint is a figure of two measurements that were made apart, each with rounds
-// of its own: its arguments are those drawn of the one, then of the other.
-type Joint func(of, against, ofOther, againstOther []int) float64
+// Plus is the sum of two figures.
+func (v Drawn) Plus(o Drawn) Drawn { return v.with(o, func(a, b float64) float64 { return a + b }) }
 
-// Joint estimates a figure of two measurements.
-func (d Draws) Joint(other Draws, f Joint) *result.Estimate {
-	if d.rounds < MinRounds || other.rounds < MinRounds {
+// Minus is the difference of two figures.
+func (v Drawn) Minus(o Drawn) Drawn { return v.with(o, func(a, b float64) float64 { return a - b }) }
+
+// Estimate is the figure and its 95% interval; nil where there are too few rounds.
+func (v Drawn) Estimate() *result.Estimate {
+	if v.rounds < MinRounds {
 		return nil
 	}
-	e := estimate{point: f(nil, nil, nil, nil), rounds: min(d.rounds, other.rounds), drawn: make([]float64, len(d.of))}
-	for i := range d.of {
-		e.drawn[i] = f(d.of[i], d.against[i], other.of[i], other.against[i])
-	}
-	slices.Sort(e.drawn)
-	lo, hi := e.interval(1)
-	return &result.Estimate{Ns: e.point, Lo: lo, Hi: hi}
+	lo, hi := v.interval(1)
+	return &result.Estimate{Ns: v.point, Lo: lo, Hi: hi}
 }
 
-// Share is that of a ratio.
-func (d Draws) Share(part, whole Statistic) *result.Share {
-	if d.rounds < MinRounds {
+// Share is the figure as a part of another one; nil where there are too few rounds.
+func (v Drawn) Share(whole Drawn) *result.Share {
+	e := v.with(whole, func(a, b float64) float64 { return a / b }).Estimate()
+	if e == nil {
 		return nil
 	}
-	e := d.estimate(func(a, b []int) float64 { return part(a, b) / whole(a, b) })
-	lo, hi := e.interval(1)
-	return &result.Share{Share: e.point, Lo: lo, Hi: hi}
+	return &result.Share{Share: e.Ns, Lo: e.Lo, Hi: e.Hi}
 }
 
 // interval is the 95% interval, at which all of so many figures hold together
 // (Bonferroni). A percentile interval of few rounds is too narrow: it takes the
 // spread of n values for that of n-1 degrees of freedom, and quantiles of the
 // normal for those of Student's t. Both are made good by widening it.
-func (e estimate) interval(figures int) (lo, hi float64) {
-	if len(e.drawn) == 0 {
+func (v Drawn) interval(figures int) (lo, hi float64) {
+	if len(v.each) == 0 {
 		return math.Inf(-1), math.Inf(1)
 	}
-	n := float64(e.rounds)
+	sorted := slices.Sorted(slices.Values(v.each))
+	n := float64(v.rounds)
 	tail := 0.025 / float64(max(figures, 1))
-	widen := studentT(1-tail, e.rounds-1) * math.Sqrt(n/(n-1)) / normal(0.975)
-	lo = e.point - widen*(e.point-at(e.drawn, 0.025))
-	hi = e.point + widen*(at(e.drawn, 0.975)-e.point)
-	return min(lo, e.point), max(hi, e.point)
+	widen := studentT(1-tail, v.rounds-1) * math.Sqrt(n/(n-1)) / normal(0.975)
+	lo = v.point - widen*(v.point-at(sorted, 0.025))
+	hi = v.point + widen*(at(sorted, 0.975)-v.point)
+	return min(lo, v.point), max(hi, v.point)
 }
 
 // distinct tells whether 0 lies outside of the interval.
-func (e estimate) distinct(figures int) bool {
-	lo, hi := e.interval(figures)
-	return e.rounds >= MinRounds && (lo > 0 || hi < 0)
+func (v Drawn) distinct(figures int) bool {
+	lo, hi := v.interval(figures)
+	return v.rounds >= MinRounds && (lo > 0 || hi < 0)
 }
 
-// at is a quantile of sorted values, with linear interpolation.
 func at(sorted []float64, q float64) float64 {
 	x := q * float64(len(sorted)-1)
 	low := int(x)
@@ -196,34 +194,44 @@ func at(sorted []float64, q float64) float64 {
 func normal(p float64) float64 { return -math.Sqrt2 * math.Erfcinv(2*p) }
 
 // studentT is the p-quantile (p > 0.5) of Student's t: its distribution function
-// is integrated, and inverted by bisection.
+// is inverted by bisection.
 func studentT(p float64, freedom int) float64 {
-	nu := float64(max(freedom, 1))
-	gammaTop, _ := math.Lgamma((nu + 1) / 2)
-	gammaLow, _ := math.Lgamma(nu / 2)
-	scale := math.Exp(gammaTop-gammaLow) / math.Sqrt(nu*math.Pi)
-	// above is the mass between 0 and t, by Simpson's rule.
-	above := func(t float64) float64 {
-		const steps = 400
-		h := t / steps
-		density := func(x float64) float64 { return scale * math.Pow(1+x*x/nu, -(nu+1)/2) }
-		sum := density(0) + density(t)
-		for i := 1; i < steps; i++ {
-			sum += density(float64(i)*h) * float64(2+2*(i%2))
-		}
-		return sum * h / 3
+	const normalEnough = 10_000 // from here on the two agree to four digits
+	if freedom > normalEnough {
+		return normal(p)
 	}
 	low, high := 0.0, 1.0
-	for above(high) < p-0.5 && high < 1e6 {
+	for within(high, freedom) < 2*p-1 && high < 1e6 {
 		high *= 2
 	}
 	for range 60 {
 		middle := (low + high) / 2
-		if above(middle) < p-0.5 {
+		if within(middle, freedom) < 2*p-1 {
 			low = middle
 		} else {
 			high = middle
 		}
 	}
 	return (low + high) / 2
+}
+
+// within is the share of Student's t between -t and t: a finite sum of powers of
+// a cosine, as freedom is a whole number (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+func within(t float64, freedom int) float64 {
+	nu := max(freedom, 1)
+	angle := math.Atan(t / math.Sqrt(float64(nu)))
+	sin, cos := math.Sincos(angle)
+	odd := nu % 2
+	term, sum := 1.0, 0.0
+	if odd == 1 {
+		term = cos
+	}
+	for i := odd; i <= nu-2; i += 2 {
+		sum += term
+		term *= cos * cos * float64(i+1) / float64(i+2)
+	}
+	if odd == 1 {
+		return 2 / math.Pi * (angle + sin*sum)
+	}
+	return sin * sum
 }

@@ -77,7 +77,7 @@ func hostMode(t tracer.Target) bool {
 type line struct {
 	result.Row
 	of, against *tracer.Latency
-	mean        Statistic
+	mean        Drawn // of the difference
 }
 
 // comparer collects lines.
@@ -164,28 +164,26 @@ func (c *comparer) finish() result.Comparison {
 	for _, lines := range [][]line{c.rows, c.paths} {
 		for i := range lines {
 			l := &lines[i]
-			l.mean = Difference(aligned(l.of, of), aligned(l.against, against), c.null(l.of), c.null(l.against))
+			l.mean = draws.Of(Difference(aligned(l.of, of), aligned(l.against, against), c.null(l.of), c.null(l.against)))
 		}
 	}
-	whole := sum(c.rows)
+	whole := sum(draws, c.rows)
 	r := result.Comparison{
 		Of: c.Of, Against: c.Against, Raw: c.Raw, Paired: c.Paired, Rounds: [2]int{len(of), len(against)},
 		Whole: result.Row{Hop: "whole", Layer: "whole", Of: c.whole(true), Against: c.whole(false)},
 	}
 	scarce := c.scarce(draws.rounds)
-	var wholeEstimate estimate
 	if scarce == "" {
-		wholeEstimate = draws.estimate(whole)
-		r.Whole.Mean = draws.Estimate(whole)
-		r.Distinct = wholeEstimate.distinct(1)
+		r.Whole.Mean = whole.Estimate()
+		r.Distinct = whole.distinct(1)
 		r.Whole.Distinct = r.Distinct
 	}
 	for i := range c.rows {
-		c.differ(&c.rows[i], draws, whole, r.Distinct, scarce, len(c.rows))
+		c.differ(&c.rows[i], whole, r.Distinct, scarce, len(c.rows))
 		r.Rows = append(r.Rows, c.rows[i].Row)
 	}
 	for i := range c.paths {
-		c.differ(&c.paths[i], draws, whole, r.Distinct, scarce, len(c.paths))
+		c.differ(&c.paths[i], whole, r.Distinct, scarce, len(c.paths))
 		r.Paths = append(r.Paths, c.paths[i].Row)
 	}
 	r.Layers = c.layers(draws, whole, r.Distinct, scarce)
@@ -195,17 +193,16 @@ func (c *comparer) finish() result.Comparison {
 }
 
 // differ sets what differs in a line.
-func (c *comparer) differ(l *line, draws Draws, whole Statistic, shares bool, scarce string, figures int) {
+func (c *comparer) differ(l *line, whole Drawn, shares bool, scarce string, figures int) {
 	seed := c.Seed + uint64(figures)
 	ofSide, againstSide := newQuantileSide(l.of, c.Raw), newQuantileSide(l.against, c.Raw)
 	l.P50 = quantileDifference(ofSide, againstSide, 0.5, seed)
 	l.P99 = quantileDifference(ofSide, againstSide, 0.99, seed)
 	if scarce == "" {
-		e := draws.estimate(l.mean)
-		l.Mean = draws.Estimate(l.mean)
-		l.Distinct = e.distinct(figures) && !c.withinNull(l)
+		l.Mean = l.mean.Estimate()
+		l.Distinct = l.mean.distinct(figures) && !c.withinNull(l)
 		if shares {
-			l.Share = draws.Share(l.mean, whole)
+			l.Share = l.mean.Share(whole)
 		}
 	}
 	l.Words = wordsOf(l.Row, scarce)
@@ -240,18 +237,16 @@ func (c *comparer) whole(of bool) *result.Figures {
 	return f
 }
 
-func sum(lines []line) Statistic {
-	return func(of, against []int) float64 {
-		var total float64
-		for _, l := range lines {
-			total += l.mean(of, against)
-		}
-		return total
+func sum(draws Draws, lines []line) Drawn {
+	total := draws.none()
+	for _, l := range lines {
+		total = total.Plus(l.mean)
 	}
+	return total
 }
 
 // layers sums rows by layer, in order of their first rows.
-func (c *comparer) layers(draws Draws, whole Statistic, shares bool, scarce string) []result.Layer {
+func (c *comparer) layers(draws Draws, whole Drawn, shares bool, scarce string) []result.Layer {
 	var names []string
 	members := map[string][]line{}
 	for _, l := range c.rows {
@@ -272,10 +267,10 @@ func (c *comparer) layers(draws Draws, whole Statistic, shares bool, scarce stri
 			}
 		}
 		if scarce == "" {
-			part := sum(members[name])
-			layer.Mean = draws.Estimate(part)
+			part := sum(draws, members[name])
+			layer.Mean = part.Estimate()
 			if shares {
-				layer.Share = draws.Share(part, whole)
+				layer.Share = part.Share(whole)
 			}
 		}
 		layers = append(layers, layer)

@@ -22,7 +22,7 @@ func (r *runner) finish(load result.Load) error {
 		}
 		// Rounds with tracing lie between rounds without: two independent samples.
 		draws := compare.NewDraws(r.Seed, len(c.traced.rounds), len(c.untraced.rounds), false)
-		out.TracingAdded = draws.Estimate(compare.Difference(c.traced.series(), c.untraced.series(), 0, 0))
+		out.TracingAdded = draws.Of(compare.Difference(c.traced.series(), c.untraced.series(), 0, 0)).Estimate()
 		r.bench.Cells = append(r.bench.Cells, out)
 		if out.Traced.Errors+out.Untraced.Errors > 0 {
 			r.notes = append(r.notes, fmt.Sprintf("%s by way %s: %d requests failed, the last one by: %s",
@@ -70,31 +70,23 @@ func (c *cell) target() tracer.Target {
 func (r *runner) explain(c *result.Comparison, load result.Load, of, against *cell) {
 	traced := compare.NewDraws(r.Seed, len(of.traced.rounds), len(against.traced.rounds), true)
 	quiet := compare.NewDraws(r.Seed+1, len(of.untraced.rounds), len(against.untraced.rounds), true)
-	client := compare.Difference(of.untraced.series(), against.untraced.series(), 0, 0)
-	clientTraced := compare.Difference(of.traced.series(), against.traced.series(), 0, 0)
-	hopsRaw := compare.Difference(of.hops, against.hops, 0, 0)
-	hops := compare.Difference(of.hops, against.hops, of.nullPerRequest(), against.nullPerRequest())
+	client := quiet.Of(compare.Difference(of.untraced.series(), against.untraced.series(), 0, 0))
+	clientTraced := traced.Of(compare.Difference(of.traced.series(), against.traced.series(), 0, 0))
+	hopsRaw := traced.Of(compare.Difference(of.hops, against.hops, 0, 0))
+	hops := traced.Of(compare.Difference(of.hops, against.hops, of.nullPerRequest(), against.nullPerRequest()))
 	e := &result.Explained{
-		Client: quiet.Estimate(client), Hops: traced.Estimate(hops),
-		ClientTraced: traced.Estimate(clientTraced), HopsRaw: traced.Estimate(hopsRaw),
+		Client: client.Estimate(), Hops: hops.Estimate(), ClientTraced: clientTraced.Estimate(), HopsRaw: hopsRaw.Estimate(),
 	}
-	seen := []compare.Statistic{hops}
+	left := client.Minus(hops)
 	for _, p := range parts(of, against) {
-		if estimate := traced.Estimate(p.mean); estimate != nil {
+		mean := traced.Of(p.mean)
+		if estimate := mean.Estimate(); estimate != nil {
 			e.Parts = append(e.Parts, result.Part{Name: p.name, Mean: *estimate})
-			seen = append(seen, p.mean)
+			left = left.Minus(mean)
 		}
 	}
-	e.NotSeen = named(result.NotSeen, traced.Joint(quiet, func(a, b, c, d []int) float64 {
-		left := client(c, d)
-		for _, part := range seen {
-			left -= part(a, b)
-		}
-		return left
-	}))
-	e.Tracing = named(result.Tracing, traced.Joint(quiet, func(a, b, c, d []int) float64 {
-		return clientTraced(a, b) - client(c, d) - (hopsRaw(a, b) - hops(a, b))
-	}))
+	e.NotSeen = named(result.NotSeen, left.Estimate())
+	e.Tracing = named(result.Tracing, clientTraced.Minus(client).Minus(hopsRaw.Minus(hops)).Estimate())
 	c.Explained = e
 	if c.ExplainedReason = overlapping(load, of, against); c.ExplainedReason != "" {
 		e.NotSeen, e.Tracing = nil, nil // more than the client waits cannot be taken from what it waits
@@ -103,10 +95,8 @@ func (r *runner) explain(c *result.Comparison, load result.Load, of, against *ce
 	if c.ExplainedReason = uncertain(e); c.ExplainedReason != "" {
 		return
 	}
-	c.ExplainedTraced = traced.Share(hopsRaw, clientTraced)
-	if s := traced.Joint(quiet, func(a, b, c, d []int) float64 { return hops(a, b) / client(c, d) }); s != nil {
-		c.ExplainedShare = &result.Share{Share: s.Ns, Lo: s.Lo, Hi: s.Hi}
-	}
+	c.ExplainedTraced = hopsRaw.Share(clientTraced)
+	c.ExplainedShare = hops.Share(client)
 }
 
 func named(name string, e *result.Estimate) *result.Part {
