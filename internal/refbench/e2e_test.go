@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-
 	tracejson "github.com/vethtrace/vethtrace/exporter/json"
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/internal/loadgen"

@@ -13,9 +13,9 @@ import (
 )
 
 // finish computes what one load's rounds say.
-func (r *runner) finish(load result.Load) error {
+func (r *runner) finish(b *running) error {
 	for _, w := range r.ways {
-		c := r.cells[w.Name]
+		c := b.cells[w.Name]
 		out, err := c.encode()
 		if err != nil {
 			return err
@@ -26,14 +26,14 @@ func (r *runner) finish(load result.Load) error {
 		r.bench.Cells = append(r.bench.Cells, out)
 		if out.Traced.Errors+out.Untraced.Errors > 0 {
 			r.notes = append(r.notes, fmt.Sprintf("%s by way %s: %d requests failed, the last one by: %s",
-				load.Name, w.Name, out.Traced.Errors+out.Untraced.Errors, out.Traced.LastError+out.Untraced.LastError))
+				b.load.Name, w.Name, out.Traced.Errors+out.Untraced.Errors, out.Traced.LastError+out.Untraced.LastError))
 		}
 	}
 	for _, w := range r.ways {
 		if w.Against == "" {
 			continue
 		}
-		comparison, err := r.compare(load, r.cells[w.Name], r.cells[w.Against])
+		comparison, err := r.compare(b.load, b.cells[w.Name], b.cells[w.Against])
 		if err != nil {
 			return err
 		}

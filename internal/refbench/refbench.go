@@ -9,6 +9,7 @@
 // Rounds of one load and all ways are interleaved, so that what changes on the
 // machine meanwhile meets all ways alike; rounds with tracing lie between rounds
 // without. Before each round the load runs for a while that is in no figure.
+// Loads of a short run share an attachment, whose cost is that of many rounds.
 package refbench
 
 import (
@@ -17,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/environment"
@@ -68,19 +70,19 @@ func (e *UnknownError) Error() string {
 // runner is one run.
 type runner struct {
 	Config
-	thread *netns.Thread // starts the clients
-	ways   []Way
-	loads  []result.Load
-	plan   plan
-	slot   time.Time // when the load must have ended
-	start  time.Time
-	end    time.Time
-	cpu    int
-	done   int
-	bench  *result.Bench
-	notes  []string
-	cells  map[string]*cell // by way, of the load that runs
-	all    []result.Comparison
+	thread  *netns.Thread // starts the clients
+	ways    []Way
+	loads   []result.Load
+	targets []tracer.TargetSpec // of the ways: no other pays for being traced
+	plan    plan
+	slot    time.Time // when the loads that share an attachment must have ended
+	start   time.Time
+	end     time.Time
+	cpu     int
+	done    int
+	bench   *result.Bench
+	notes   []string
+	all     []result.Comparison
 }
 
 // Run measures all ways under all loads and returns the document. It ends with
@@ -105,18 +107,8 @@ func Run(ctx context.Context, cfg Config) (result.Document, error) {
 	for _, w := range r.ways {
 		r.bench.Ways = append(r.bench.Ways, w.Way)
 	}
-	for i, load := range r.loads {
-		// Each load has its part of the time that is left: one that is slow takes none of another's.
-		slot := time.Until(r.end) / time.Duration(len(r.loads)-i)
-		if slot < r.plan.least(len(r.ways))/2 { // a few rounds less are better than none
-			r.bench.LeftOut = append(r.bench.LeftOut, "load "+load.Name+": no time was left for it")
-			r.bench.Cut = true
-			continue
-		}
-		r.slot = time.Now().Add(slot)
-		if err := r.load(ctx, load); err != nil {
-			return result.Document{}, fmt.Errorf("load %s: %w", load.Name, err)
-		}
+	if err := r.blocks(ctx); err != nil {
+		return result.Document{}, err
 	}
 	if len(r.bench.Loads) == 0 {
 		return result.Document{}, ErrNoTime
@@ -154,6 +146,11 @@ func (r *runner) choose() error {
 	if len(r.Loads) == 0 {
 		r.loads = Loads()
 	}
+	for _, t := range r.World.Targets() {
+		if slices.ContainsFunc(r.ways, func(w Way) bool { return w.Target == t.Name }) {
+			r.targets = append(r.targets, t)
+		}
+	}
 	return nil
 }
 
@@ -174,59 +171,6 @@ func (r *runner) inTurn(round, i int) int {
 		return len(r.ways) - 1 - i
 	}
 	return i
-}
-
-// plan is how long everything takes.
-type plan struct {
-	rounds        int // with tracing, and as many without
-	round, warmup time.Duration
-}
-
-// What a load costs beside its rounds: clients are started, hooks are attached
-// and detached, and the kernel lets go of them.
-const (
-	overheadFixed  = 1200 * time.Millisecond
-	overheadOfWay  = 60 * time.Millisecond
-	leastRound     = 15 * time.Millisecond
-	mostRound      = time.Second
-	fewestRounds   = 8
-	mostRounds     = 30
-	wantedRound    = 60 * time.Millisecond
-	overheadOfTurn = 6 * time.Millisecond // two looks at the figures
-)
-
-func newPlan(duration time.Duration, ways, loads int) plan {
-	each := duration*96/100/time.Duration(max(loads, 1)) - overheadFixed - time.Duration(ways)*overheadOfWay
-	turns := func(rounds int) time.Duration { return time.Duration(2 * rounds * max(ways, 1)) }
-	rounds := int(each / (time.Duration(2*max(ways, 1)) * (wantedRound + overheadOfTurn)))
-	rounds = min(max(rounds, fewestRounds), mostRounds) &^ 1
-	slot := each/turns(rounds) - overheadOfTurn
-	slot = min(max(slot, leastRound), mostRound)
-	warmup := max(slot/6, 3*time.Millisecond)
-	return plan{rounds: rounds, round: slot - warmup, warmup: warmup}
-}
-
-// least is what one load takes.
-func (p plan) least(ways int) time.Duration {
-	return overheadFixed + time.Duration(ways)*overheadOfWay +
-		time.Duration(2*p.rounds*ways)*(p.round+p.warmup+overheadOfTurn)
-}
-
-// turn is one round of one way.
-type turn struct{ round, warmup time.Duration }
-
-// leastTurn is what a round is still worth having.
-const leastTurn = 6 * time.Millisecond
-
-// turns says how long rounds are when so many must end in time: as planned, or
-// shorter where something, as attaching, has taken longer than it should.
-func (r *runner) turns(rounds int, end time.Time) turn {
-	room := time.Until(end)/time.Duration(max(rounds*len(r.ways), 1)) - overheadOfTurn
-	if planned := r.plan.round + r.plan.warmup; room >= planned {
-		return turn{r.plan.round, r.plan.warmup}
-	}
-	room = max(room, leastTurn)
-	return turn{round: room * 5 / 6, warmup: room / 6}
 }
 
 func (r *runner) progress(doing string) {

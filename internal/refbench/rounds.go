@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/compare"
@@ -17,43 +18,107 @@ import (
 // sampled journeys are recorded whole, one in so many: enough to find slow ones.
 const sampled = 200
 
-// load runs one load by all ways: untraced, traced, untraced.
-func (r *runner) load(ctx context.Context, load result.Load) (err error) {
-	clients := map[string]*loadgen.Client{}
+// running is a load with its clients and what they saw, by way.
+type running struct {
+	load    result.Load
+	clients map[string]*loadgen.Client
+	cells   map[string]*cell
+}
+
+func (b *running) close() error {
+	var errs []error
+	for _, c := range b.clients {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// blocks runs all loads, as many at a time as share an attachment. Each block has
+// its part of the time that is left: one that is slow takes none of another's.
+func (r *runner) blocks(ctx context.Context) error {
+	for at := 0; at < len(r.loads); at += r.plan.block {
+		left := r.loads[at:]
+		loads := left[:min(r.plan.block, len(left))]
+		slot := time.Until(r.end) * time.Duration(len(loads)) / time.Duration(len(left))
+		if slot < r.plan.least(len(r.ways), len(loads))/2 { // a few rounds less are better than none
+			for _, load := range loads {
+				r.bench.LeftOut = append(r.bench.LeftOut, "load "+load.Name+": no time was left for it")
+			}
+			r.bench.Cut = true
+			continue
+		}
+		r.slot = time.Now().Add(slot)
+		if err := r.block(ctx, loads); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// block runs loads by all ways: untraced, traced, and untraced in the opposite
+// order, so that both halves together lie where tracing does.
+func (r *runner) block(ctx context.Context, loads []result.Load) (err error) {
+	var all []*running
 	defer func() {
-		for _, c := range clients {
-			err = errors.Join(err, c.Close())
+		for _, b := range all {
+			err = errors.Join(err, b.close())
 		}
 	}()
-	r.cells = map[string]*cell{}
+	for _, load := range loads {
+		b := &running{load: load, clients: map[string]*loadgen.Client{}, cells: map[string]*cell{}}
+		all = append(all, b)
+		if err := r.open(b); err != nil {
+			return fmt.Errorf("load %s: %w", load.Name, err)
+		}
+	}
+	half := r.plan.rounds / 2
+	if err := r.untraced(ctx, all, 0, half, until(r.slot, untracedBefore)); err != nil {
+		return err
+	}
+	if err := r.traced(ctx, all); err != nil {
+		return err
+	}
+	slices.Reverse(all)
+	err = r.untraced(ctx, all, half, r.plan.rounds, until(r.slot, lastOfAll))
+	slices.Reverse(all)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		if n := len(b.cells[r.ways[0].Name].traced.rounds); n < compare.MinRounds {
+			r.bench.Cut = true
+			r.bench.LeftOut = append(r.bench.LeftOut, fmt.Sprintf("load %s: attaching left time for %d rounds only", b.load.Name, n))
+			continue
+		}
+		r.bench.Loads = append(r.bench.Loads, b.load)
+		if err := r.finish(b); err != nil {
+			return fmt.Errorf("load %s: %w", b.load.Name, err)
+		}
+	}
+	return nil
+}
+
+// open starts the clients of a load.
+func (r *runner) open(b *running) error {
 	for _, w := range r.ways {
-		what := generated(load)
+		what := generated(b.load)
 		what.ClientDelay = r.ClientDelay[w.Name]
 		client, err := loadgen.Open(r.thread, w.Client, what, w.To.of(what.Kind), r.cpu)
 		if err != nil {
 			return fmt.Errorf("way %s: %w", w.Name, err)
 		}
-		clients[w.Name] = client
-		r.cells[w.Name] = newCell(w, load)
+		b.clients[w.Name], b.cells[w.Name] = client, newCell(w, b.load)
 	}
-	half := r.plan.rounds / 2
-	if err := r.untraced(ctx, load, clients, 0, half, until(r.slot, 28)); err != nil {
-		return err
-	}
-	if err := r.traced(ctx, load, clients); err != nil {
-		return err
-	}
-	if err := r.untraced(ctx, load, clients, half, r.plan.rounds, until(r.slot, 95)); err != nil {
-		return err
-	}
-	if n := len(r.cells[r.ways[0].Name].traced.rounds); n < compare.MinRounds {
-		r.bench.Cut = true
-		r.bench.LeftOut = append(r.bench.LeftOut, fmt.Sprintf("load %s: attaching left time for %d rounds only", load.Name, n))
-		return nil
-	}
-	r.bench.Loads = append(r.bench.Loads, load)
-	return r.finish(load)
+	return nil
 }
+
+// Parts of a block's time, in percent of what is left of it: one that takes
+// longer than planned leaves the others theirs.
+const (
+	untracedBefore = 26
+	tracedBetween  = 72
+	lastOfAll      = 95
+)
 
 // until is when so many percent of the time until then are over.
 func until(end time.Time, percent int) time.Time {
@@ -61,61 +126,88 @@ func until(end time.Time, percent int) time.Time {
 	return time.Now().Add(time.Duration(left * int64(percent) / 100))
 }
 
-func (r *runner) untraced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client, from, to int, end time.Time) error {
-	return r.rounds(ctx, from, to, end, load.Name+", not traced", func(w Way, start time.Duration, length turn) error {
-		client := clients[w.Name]
-		if _, err := client.Run(length.warmup); err != nil {
+func (r *runner) untraced(ctx context.Context, all []*running, from, to int, end time.Time) error {
+	for i, b := range all {
+		end := share(end, len(all)-i)
+		err := r.rounds(ctx, from, to, end, overheadOfTurn, b.load.Name+", not traced", func(w Way, start time.Duration, length turn) error {
+			client := b.clients[w.Name]
+			if _, err := client.Run(length.warmup); err != nil {
+				return err
+			}
+			seen, err := client.Run(length.round)
+			if err == nil {
+				b.cells[w.Name].untraced.add(start, seen)
+			}
 			return err
+		})
+		if err != nil {
+			return fmt.Errorf("load %s: %w", b.load.Name, err)
 		}
-		seen, err := client.Run(length.round)
-		if err == nil {
-			r.cells[w.Name].untraced.add(start, seen)
-		}
-		return err
-	})
+	}
+	return nil
+}
+
+// share is the end of the first of so many parts of the time until end.
+func share(end time.Time, parts int) time.Time {
+	return time.Now().Add(time.Until(end) / time.Duration(parts))
 }
 
 // traced attaches, runs all rounds, and reads the figures before and after each.
-func (r *runner) traced(ctx context.Context, load result.Load, clients map[string]*loadgen.Client) (err error) {
+func (r *runner) traced(ctx context.Context, all []*running) (err error) {
 	t, err := tracer.Open(ctx, tracer.Config{
 		Host: r.World.HostNS(), Version: r.Version, Detail: r.Detail, Sample: sampled, Log: r.Log,
-	}, r.World.Targets()...)
+	}, r.targets...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	end := until(r.slot, 62)
-	return r.rounds(ctx, 0, r.plan.rounds, end, load.Name+", traced", func(w Way, start time.Duration, length turn) error {
-		client := clients[w.Name]
-		if _, err := client.Run(length.warmup); err != nil {
-			return err
-		}
-		before, err := t.Snapshot()
+	end := until(r.slot, tracedBetween)
+	for i, b := range all {
+		end := share(end, len(all)-i)
+		err := r.rounds(ctx, 0, r.plan.rounds, end, overheadOfTurn+overheadOfLook, b.load.Name+", traced", func(w Way, start time.Duration, length turn) error {
+			return b.tracedRound(t, w, start, length)
+		})
 		if err != nil {
-			return fmt.Errorf("read figures: %w", err)
+			return fmt.Errorf("load %s: %w", b.load.Name, err)
 		}
-		seen, err := client.Run(length.round)
-		if err != nil {
-			return err
-		}
-		after, err := t.Snapshot()
-		if err != nil {
-			return fmt.Errorf("read figures: %w", err)
-		}
-		r.cells[w.Name].addTraced(start, seen, after.Since(before))
-		return nil
-	})
+	}
+	return nil
 }
 
+func (b *running) tracedRound(t *tracer.Tracer, w Way, start time.Duration, length turn) error {
+	client := b.clients[w.Name]
+	if _, err := client.Run(length.warmup); err != nil {
+		return err
+	}
+	before, err := t.Snapshot()
+	if err != nil {
+		return fmt.Errorf("read figures: %w", err)
+	}
+	seen, err := client.Run(length.round)
+	if err != nil {
+		return err
+	}
+	after, err := t.Snapshot()
+	if err != nil {
+		return fmt.Errorf("read figures: %w", err)
+	}
+	b.cells[w.Name].addTraced(start, seen, after.Since(before))
+	return nil
+}
+
+// fewest of so many rounds are worth having: intervals need MinRounds of the whole.
+func fewest(rounds int) int { return min(rounds, (compare.MinRounds+1)/2+1) }
+
 // rounds runs rounds of all ways in turn. All ways have the same start in one
-// round: that is what pairs them. After end no round begins.
-func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, doing string, one func(w Way, start time.Duration, length turn) error) error {
+// round: that is what pairs them. After end no round begins, unless there are too
+// few yet to say anything, and the block has time left.
+func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, overhead time.Duration, doing string, one func(w Way, start time.Duration, length turn) error) error {
 	for round := from; round < to; round++ {
-		if time.Now().After(end) {
+		if now := time.Now(); now.After(end) && (round-from >= fewest(to-from) || now.After(r.slot)) {
 			r.bench.Cut = true
 			return nil
 		}
-		length := r.turns(to-round, end) // anew: what was late makes the rest shorter
+		length := r.turns((to-round)*len(r.ways), end, overhead) // anew: what was late makes the rest shorter
 		start := time.Since(r.start)
 		for i := range r.ways {
 			if err := ctx.Err(); err != nil {
