@@ -35,6 +35,7 @@ Request-response loads run with both ends on one CPU. The machine should do noth
 
 const benchExample = `  vethtrace bench
   vethtrace bench --loads tcp_rr,udp_rr --ways published --duration 20s
+  vethtrace bench --family 6 --loads tcp_rr,udp_rr
   vethtrace bench --docker nginx --duration 2m -o json > result.json`
 
 // benchOptions say what to measure.
@@ -43,6 +44,7 @@ type benchOptions struct {
 	client     string
 	dockerHost string
 	wire       string
+	family     int
 	ways       []string
 	loads      []string
 	duration   time.Duration
@@ -52,6 +54,12 @@ type benchOptions struct {
 	logLevel   string
 	noColor    bool
 }
+
+// The versions of IP.
+const (
+	familyFour = 4
+	familySix  = 6
+)
 
 // shortestBench has room for one load and two ways.
 const shortestBench = 3 * time.Second
@@ -80,6 +88,7 @@ func newBench(s streams) *cobra.Command {
 	f.StringVar(&o.client, "client", "", "with --docker, send from the network namespace of this `PATH` or name, as if from outside (default: from the host)")
 	f.StringVar(&o.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
 	f.StringVar(&o.wire, "wire", "veth", "`KIND` of connection between client and host in the reference world: veth, or tap")
+	f.IntVar(&o.family, "family", familyFour, "`VERSION` of IP that ways of the reference world go by: 4 or 6")
 	f.StringSliceVar(&o.ways, "ways", nil, "`WAYS` to measure (default: all): published, address, network, container, proxy; host mode comes along")
 	f.StringSliceVar(&o.loads, "loads", nil, "`LOADS` to put on each (default: all): "+strings.Join(refbench.LoadNames(), ", "))
 	f.DurationVar(&o.duration, "duration", time.Minute, "`TIME` that the whole may take")
@@ -91,6 +100,7 @@ func newBench(s streams) *cobra.Command {
 	complete(cmd, "detail", "devices", "hooks", "tables")
 	complete(cmd, "output", outputText, outputJSON)
 	complete(cmd, "wire", "veth", "tap")
+	complete(cmd, "family", "4", "6")
 	complete(cmd, "loads", refbench.LoadNames()...)
 	complete(cmd, "ways", refbench.WayPublished, refbench.WayAddress, refbench.WayNetwork, refbench.WayContainer, refbench.WayProxy)
 	mustRegister(cmd, "client", completeNetns)
@@ -108,6 +118,10 @@ func (o *benchOptions) check() error {
 		return usagef("--output %q: want text or json", o.output)
 	case o.duration < shortestBench:
 		return usagef("--duration %s: want %s or more", o.duration, shortestBench)
+	case o.family != familyFour && o.family != familySix:
+		return usagef("--family %d: want 4 or 6", o.family)
+	case o.family == familySix && o.image != "":
+		return usagef("--family 6: is for the reference world: leave --docker out")
 	case o.client != "" && o.image == "":
 		return usagef("--client %s: the reference world has a client of its own: give --docker IMAGE as well", o.client)
 	case o.dockerHost != "" && o.image == "":
@@ -174,7 +188,7 @@ func (o *benchOptions) world(ctx context.Context, run *session) (refbench.World,
 		if _, err := exec.LookPath("iptables-restore"); err != nil {
 			return nil, nil, errors.New("the reference world needs iptables for Docker's rules: install it (apt-get install iptables)")
 		}
-		world, err := refbench.NewReference(ctx, kind, cpu, run.log)
+		world, err := refbench.NewReference(ctx, refbench.ReferenceConfig{Wire: kind, Six: o.family == familySix, CPU: cpu, Log: run.log})
 		if err != nil {
 			return nil, nil, err
 		}

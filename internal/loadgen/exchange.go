@@ -73,10 +73,9 @@ func writeAll(fd int, b []byte) error {
 
 // socketTo is a connected, blocking socket that gives up after exchangeTimeout.
 func socketTo(kind int, to netip.AddrPort) (int, error) {
-	family := unix.AF_INET
-	var address unix.Sockaddr = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().Unmap().As4()}
-	if to.Addr().Is6() && !to.Addr().Is4In6() {
-		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()})
+	if four := to.Addr().Unmap(); four.Is4() {
+		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: four.As4()}
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -100,6 +100,7 @@ type serverOrders struct {
 	RR   uint16 `json:"rr"`   // TCP and UDP: answers each byte with one
 	Bulk uint16 `json:"bulk"` // TCP: answers BulkBytes with one byte; 0 for none
 	CPU  int    `json:"cpu"`
+	Six  bool   `json:"six"` // by IPv6
 }
 
 // request is a line from the parent.

@@ -3,6 +3,7 @@
 package loadgen
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -48,19 +49,29 @@ func home() netip.Addr { return netip.MustParseAddr("127.0.0.1") }
 // Every load of ours: exchanges are counted once each, their times add up to the
 // round's, and a second round goes on with the same connections.
 func TestExchanges(t *testing.T) {
+	for _, six := range []bool{false, true} {
+		t.Run(fmt.Sprintf("six=%t", six), func(t *testing.T) { testExchanges(t, six) })
+	}
+}
+
+func testExchanges(t *testing.T, six bool) {
 	thread, ns := space(t)
-	server, err := Serve(thread, ns, 7001, -1)
+	server, err := Serve(thread, ns, 7001, -1, six)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer server.Close()
+	at := home()
+	if six {
+		at = netip.IPv6Loopback()
+	}
 	for _, load := range []Load{{Kind: TCPRR}, {Kind: UDPRR}, {Kind: Bulk}, {Kind: TCPRR, Connections: 4}, {Kind: UDPRR, Connections: 3}} {
 		port := server.RR
 		size := uint64(2)
 		if load.Kind == Bulk {
 			port, size = server.Bulk, BulkBytes+1
 		}
-		client, err := Open(thread, ns, load, netip.AddrPortFrom(home(), port), -1)
+		client, err := Open(thread, ns, load, netip.AddrPortFrom(at, port), -1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +99,7 @@ func TestExchanges(t *testing.T) {
 // A delay of the client is in each exchange.
 func TestClientDelay(t *testing.T) {
 	thread, ns := space(t)
-	server, err := Serve(thread, ns, 7001, -1)
+	server, err := Serve(thread, ns, 7001, -1, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,9 +108,10 @@ type Server struct {
 }
 
 // Serve starts a server in ns: one byte for one byte on the TCP and the UDP port
-// rr, and a sink of bulk loads on rr+1. cpu is where it runs, -1 for anywhere.
-func Serve(thread *netns.Thread, ns *netns.NS, rr uint16, cpu int) (*Server, error) {
-	o := serverOrders{RR: rr, Bulk: rr + 1, CPU: cpu}
+// rr, and a sink of bulk loads on rr+1, by IPv6 if six. cpu is where it runs, -1
+// for anywhere.
+func Serve(thread *netns.Thread, ns *netns.NS, rr uint16, cpu int, six bool) (*Server, error) {
+	o := serverOrders{RR: rr, Bulk: rr + 1, CPU: cpu, Six: six}
 	p, err := start(thread, ns, orders{Server: &o})
 	if err != nil {
 		return nil, fmt.Errorf("start a server: %w", err)

@@ -19,15 +19,15 @@ const mostServed = 600
 // start opens all sockets and begins to serve.
 func (o *serverOrders) start() error {
 	quiet(mostServed)
-	rr, err := listen(unix.SOCK_STREAM, o.RR)
+	rr, err := o.listen(unix.SOCK_STREAM, o.RR)
 	if err != nil {
 		return fmt.Errorf("listen on TCP port %d: %w", o.RR, err)
 	}
-	datagrams, err := listen(unix.SOCK_DGRAM, o.RR)
+	datagrams, err := o.listen(unix.SOCK_DGRAM, o.RR)
 	if err != nil {
 		return fmt.Errorf("listen on UDP port %d: %w", o.RR, err)
 	}
-	bulk, err := listen(unix.SOCK_STREAM, o.Bulk)
+	bulk, err := o.listen(unix.SOCK_STREAM, o.Bulk)
 	if err != nil {
 		return fmt.Errorf("listen on TCP port %d: %w", o.Bulk, err)
 	}
@@ -37,14 +37,19 @@ func (o *serverOrders) start() error {
 	return nil
 }
 
-func listen(kind int, port uint16) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+func (o *serverOrders) listen(kind int, port uint16) (int, error) {
+	family := unix.AF_INET
+	var address unix.Sockaddr = &unix.SockaddrInet4{Port: int(port)}
+	if o.Six {
+		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: int(port)}
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
 	err = errors.Join(
 		os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)),
-		os.NewSyscallError("bind", unix.Bind(fd, &unix.SockaddrInet4{Port: int(port)})),
+		os.NewSyscallError("bind", unix.Bind(fd, address)),
 	)
 	if err == nil && kind == unix.SOCK_STREAM {
 		err = os.NewSyscallError("listen", unix.Listen(fd, 512))
@@ -98,9 +103,9 @@ func (o *serverOrders) serveUDP(fd int) {
 		die("serve UDP", err)
 	}
 	buf := make([]byte, 2048)
-	var from unix.RawSockaddrInet4
+	var from unix.RawSockaddrAny
 	for {
-		size := uint32(unix.SizeofSockaddrInet4)
+		size := uint32(unix.SizeofSockaddrAny)
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), 0,
 			uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)))
 		if errno != 0 {

@@ -104,7 +104,7 @@ func (d *Docker) target(ctx context.Context, id, name string, rr uint16) (*trace
 	}
 	spec.Name = name
 	d.targets = append(d.targets, spec)
-	server, err := loadgen.Serve(d.thread, spec.Netns, rr, d.CPU)
+	server, err := loadgen.Serve(d.thread, spec.Netns, rr, d.CPU, false)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", name, err)
 	}

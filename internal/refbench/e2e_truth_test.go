@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,11 @@ const behindFilter = 1000
 
 func forward(t *testing.T, w *Reference) *lab.Injector {
 	t.Helper()
-	injector, err := w.Lab().InjectNetfilter(w.HostNS(), link.NetfilterProtoIPv4, link.NetfilterInetForward, behindFilter)
+	family := link.NetfilterProtocolFamily(link.NetfilterProtoIPv4)
+	if w.six {
+		family = link.NetfilterProtoIPv6
+	}
+	injector, err := w.Lab().InjectNetfilter(w.HostNS(), family, link.NetfilterInetForward, behindFilter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,4 +247,52 @@ func (c *cell) round(t *testing.T, tr *tracer.Tracer, client *loadgen.Client, st
 		t.Fatal(err)
 	}
 	c.addTraced(start, seen, after.Since(before))
+}
+
+// By IPv6 there are the same ways with the same hops, and what is injected is
+// explained as well.
+func TestIPv6(t *testing.T) {
+	const wait = 50 * time.Microsecond
+	w := referenceBy(t, true)
+	if err := forward(t, w).Set(wait); err != nil {
+		t.Fatal(err)
+	}
+	d := run(t, Config{World: w, Loads: []string{"tcp_rr", "udp_rr", "http"}, Duration: 25 * time.Second})
+	if len(d.Bench.Ways) != 7 || len(d.Bench.Cells) != 7*3 {
+		t.Fatalf("%d ways, %d cells; left out: %v", len(d.Bench.Ways), len(d.Bench.Cells), d.Bench.LeftOut)
+	}
+	for _, way := range d.Bench.Ways {
+		if !strings.Contains(way.Address, ":") || !strings.Contains(way.Title, "IPv6") {
+			t.Errorf("way %s goes to %s: %s", way.Name, way.Address, way.Title)
+		}
+	}
+	for _, c := range d.Bench.Cells {
+		checkCell(t, d, c)
+	}
+	for _, c := range d.Comparisons {
+		if !strings.HasPrefix(c.Class, "ipv6, ") {
+			t.Errorf("%s %s: %s", c.Load, c.Of, c.Class)
+		}
+		checkInjected(t, c, wait)
+		if c.Of == WayPublished && !slices.ContainsFunc(c.Rows, func(r result.Row) bool {
+			return r.Hop == "netfilter/forward" && r.Of != nil && r.Of.MeanNs > float64(wait) && r.Against == nil
+		}) {
+			t.Errorf("%s %s: FORWARD's row has not what is injected there", c.Load, c.Of)
+		}
+	}
+}
+
+// checkInjected wants a share, and most of it explained, where packets are
+// forwarded and wait there.
+func checkInjected(t *testing.T, c result.Comparison, wait time.Duration) {
+	t.Helper()
+	load, _ := loadNamed(c.Load)
+	if !load.OnePacket || c.Of == WayProxy { // the proxy's packets are not forwarded
+		return
+	}
+	if c.ExplainedShare == nil {
+		t.Errorf("%s %s: no share: %s", c.Load, c.Of, c.ExplainedReason)
+	} else if s, client := c.ExplainedShare.Share, c.Explained.Client.Ns; s < 0.5 || s > 1.5 || client < float64(wait) {
+		t.Errorf("%s %s: %.2f of %.0f ns are explained, of which FORWARD is %v there and as much back", c.Load, c.Of, s, client, wait)
+	}
 }

@@ -195,15 +195,21 @@ func (b *running) tracedRound(t *tracer.Tracer, w Way, start time.Duration, leng
 	return nil
 }
 
-// fewest of so many rounds are worth having: intervals need MinRounds of the whole.
-func fewest(rounds int) int { return min(rounds, (compare.MinRounds+1)/2+1) }
+// over tells whether no round begins any more: at the end, with enough of them to
+// say something; else at that of the block, if there is another result at all.
+func (r *runner) over(done, planned int, end time.Time) bool {
+	now := time.Now()
+	if done >= min(planned, compare.MinRounds) {
+		return now.After(end)
+	}
+	return now.After(end) && now.After(r.slot) && len(r.bench.Loads) > 0
+}
 
 // rounds runs rounds of all ways in turn. All ways have the same start in one
-// round: that is what pairs them. After end no round begins, unless there are too
-// few yet to say anything, and the block has time left.
+// round: that is what pairs them.
 func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, overhead time.Duration, doing string, one func(w Way, start time.Duration, length turn) error) error {
 	for round := from; round < to; round++ {
-		if now := time.Now(); now.After(end) && (round-from >= fewest(to-from) || now.After(r.slot)) {
+		if r.over(round-from, to-from, end) {
 			r.bench.Cut = true
 			return nil
 		}

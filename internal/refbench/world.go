@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/internal/loadgen"
@@ -115,6 +116,7 @@ const (
 type Reference struct {
 	world   *lab.World
 	wire    lab.WireKind
+	six     bool
 	thread  *netns.Thread
 	servers []*loadgen.Server
 	spaces  []*netns.NS
@@ -122,15 +124,23 @@ type Reference struct {
 	targets []tracer.TargetSpec
 }
 
-// NewReference makes the world. cpu is where the request-response servers run.
-func NewReference(ctx context.Context, wire lab.WireKind, cpu int, log *slog.Logger) (_ *Reference, err error) {
-	r := &Reference{wire: wire, thread: netns.NewThread()}
+// ReferenceConfig says what the reference world is like.
+type ReferenceConfig struct {
+	Wire lab.WireKind
+	Six  bool // ways go by IPv6; else the world has none
+	CPU  int  // that the request-response servers run on
+	Log  *slog.Logger
+}
+
+// NewReference makes the world.
+func NewReference(ctx context.Context, cfg ReferenceConfig) (_ *Reference, err error) {
+	r := &Reference{wire: cfg.Wire, six: cfg.Six, thread: netns.NewThread()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("make the reference world: %w", err), r.Close())
 		}
 	}()
-	r.world, err = lab.New(ctx, lab.Config{Wire: wire, Log: log, Names: []string{"nginx", "client"}, Containers: 2, Ports: published(publishedHTTP, portRR)})
+	r.world, err = lab.New(ctx, lab.Config{Wire: cfg.Wire, IPv6: cfg.Six, Log: cfg.Log, Names: []string{"nginx", "client"}, Containers: 2, Ports: published(publishedHTTP, portRR)})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +150,7 @@ func NewReference(ctx context.Context, wire lab.WireKind, cpu int, log *slog.Log
 	if _, err := r.world.AddContainer(ctx, lab.ContainerConfig{Name: "web", Bridge: "br-user", Ports: published(networkHTTP, networkRR)}); err != nil {
 		return nil, err
 	}
-	if err := r.serve(ctx, cpu); err != nil {
+	if err := r.serve(ctx, cfg.CPU); err != nil {
 		return nil, err
 	}
 	r.wayList()
@@ -168,7 +178,7 @@ func (r *Reference) serve(ctx context.Context, cpu int) error {
 		ns *netns.NS
 		rr uint16
 	}{{w.Container("nginx").NS, portRR}, {w.Container("web").NS, portRR}, {w.Host.NS, hostRR}} {
-		server, err := loadgen.Serve(r.thread, s.ns, s.rr, cpu)
+		server, err := loadgen.Serve(r.thread, s.ns, s.rr, cpu, r.six)
 		if err != nil {
 			return err
 		}
@@ -187,7 +197,7 @@ func (r *Reference) serve(ctx context.Context, cpu int) error {
 		r.spaces = append(r.spaces, ns)
 		spec := tracer.TargetSpec{Name: c.target, Mode: "bridge", PID: container.PID, Netns: ns}
 		for _, p := range container.Ports {
-			spec.Ports = append(spec.Ports, tracer.Port{Host: netip.AddrPortFrom(netip.IPv4Unspecified(), p.Host), Container: p.Container, Protocol: p.Proto})
+			spec.Ports = append(spec.Ports, tracer.Port{Host: netip.AddrPortFrom(r.address(netip.IPv4Unspecified(), netip.IPv6Unspecified()), p.Host), Container: p.Container, Protocol: p.Proto})
 			for _, proxy := range proxies {
 				if proxy.Port == p {
 					spec.Proxies = append(spec.Proxies, proxy.PID)
@@ -217,26 +227,40 @@ func listeners(http, rr uint16) []tracer.Listener {
 // wayList makes the ways, those first that others are compared with.
 func (r *Reference) wayList() {
 	w := r.world
-	local := netip.MustParseAddr("127.0.0.1")
-	host := Ports{w.Host.IP4, hostHTTP, hostRR, hostRR, hostRR + 1}
-	bridge := Ports{w.Host.IP4, publishedHTTP, portRR, portRR, portRR + 1}
-	direct := Ports{w.Container("nginx").IP4, portHTTP, portRR, portRR, portRR + 1}
-	network := Ports{w.Host.IP4, networkHTTP, networkRR, networkRR, networkRR + 1}
+	nginx, web := w.Container("nginx"), w.Container("client")
+	outside := r.address(w.Host.IP4, w.Host.IP6)
+	local := r.address(netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback())
+	direct := Ports{r.address(nginx.IP4, nginx.IP6), portHTTP, portRR, portRR, portRR + 1}
+	host := func(at netip.Addr) Ports { return Ports{at, hostHTTP, hostRR, hostRR, hostRR + 1} }
+	bridge := func(at netip.Addr) Ports { return Ports{at, publishedHTTP, portRR, portRR, portRR + 1} }
+	network := Ports{outside, networkHTTP, networkRR, networkRR, networkRR + 1}
 	r.ways = []Way{
-		newWay(WayHost, "host", targetHost, "outside", "", w.Client.NS, host),
-		newWay(WayPublished, "bridge", targetBridge, "outside", WayHost, w.Client.NS, bridge),
+		newWay(WayHost, "host", targetHost, "outside", "", w.Client.NS, host(outside)),
+		newWay(WayPublished, "bridge", targetBridge, "outside", WayHost, w.Client.NS, bridge(outside)),
 		newWay(WayAddress, "bridge", targetBridge, "outside", WayHost, w.Client.NS, direct),
 		newWay(WayNetwork, "user", targetNetwork, "outside", WayHost, w.Client.NS, network),
-		newWay(WayContainer, "bridge", targetBridge, "container", WayHost, w.Container("client").NS, direct),
-		newWay(WayHostLocal, "host", targetHost, "host", "", w.Host.NS, Ports{local, hostHTTP, hostRR, hostRR, hostRR + 1}),
-		newWay(WayProxy, "bridge", targetBridge, "host", WayHostLocal, w.Host.NS, Ports{local, publishedHTTP, portRR, portRR, portRR + 1}),
+		newWay(WayContainer, "bridge", targetBridge, "container", WayHost, web.NS, direct),
+		newWay(WayHostLocal, "host", targetHost, "host", "", w.Host.NS, host(local)),
+		newWay(WayProxy, "bridge", targetBridge, "host", WayHostLocal, w.Host.NS, bridge(local)),
 	}
 }
 
+// address is the one of the family that ways go by.
+func (r *Reference) address(four, six netip.Addr) netip.Addr {
+	if r.six {
+		return six
+	}
+	return four
+}
+
 func newWay(name, mode, target, client, against string, from *netns.NS, to Ports) Way {
+	title := titles()[name]
+	if to.Addr.Is6() {
+		title = strings.Replace(title, "127.0.0.1", "::1", 1) + ", IPv6"
+	}
 	return Way{
 		Way: result.Way{
-			Name: name, Title: titles()[name], Mode: mode, Target: target, Client: client,
+			Name: name, Title: title, Mode: mode, Target: target, Client: client,
 			Address: to.Addr.String(), Against: against,
 		},
 		Client: from, To: to,
