@@ -94,7 +94,7 @@ func (b *browser) open(t *testing.T, file string, l look) *opened {
 	call(t, ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}},
 	})
-	if err := chromedp.Do(ctx, chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String()), chromedp.WaitReady("main")); err != nil {
+	if err := chromedp.Do(ctx, chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String()), chromedp.WaitReady("html[data-ready]")); err != nil {
 		t.Fatalf("open %s: %v", file, err)
 	}
 	return o

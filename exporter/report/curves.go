@@ -164,14 +164,14 @@ func (c curve) points(a axis) string {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(short(a.at(v) * panelWidth / 100))
+		b.WriteString(strconv.Itoa(int(math.Round(a.at(v) * panelWidth / 100)))) // about a pixel
 		b.WriteByte(',')
 		b.WriteString(short((1 - c.below[i]) * panelHeight))
 	}
 	return b.String()
 }
 
-// short has a tenth of a unit, which is less than a pixel.
+// short has a tenth of a unit: of a share, a thousandth.
 func short(v float64) string { return strconv.FormatFloat(math.Round(v*10)/10, 'f', -1, 64) }
 
 // hopPanels has the whole path of each direction, and each hop.

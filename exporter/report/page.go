@@ -86,6 +86,7 @@ type environmentView struct{ Name, Sentence string }
 type sectionView struct {
 	ID, Title   string
 	Open        bool
+	Packed      template.HTML // what is in it, where it is closed at first
 	Bars        template.HTML
 	Hops        table
 	Clients     table
@@ -100,6 +101,7 @@ type comparisonView struct {
 	result.Comparison
 	ID, Title, HopsID         string
 	Open                      bool
+	Packed                    template.HTML
 	RoundTrip                 template.HTML
 	TripTable                 table
 	Layers, Effects, HopPlots template.HTML

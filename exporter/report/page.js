@@ -74,5 +74,21 @@
     for (; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
   };
   addEventListener("hashchange", reveal);
-  reveal();
+
+  // What is closed at first is packed: gzip in base64.
+  const unpack = async (part) => {
+    const bytes = Uint8Array.from(atob(part.content.textContent), (c) => c.charCodeAt(0));
+    const unzipped = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    part.outerHTML = await new Response(unzipped).text();
+  };
+  const ready = () => {
+    document.documentElement.dataset.ready = "";
+    reveal();
+  };
+  const failed = () => document.querySelectorAll("template.packed").forEach((part) => {
+    const note = document.createElement("p");
+    note.textContent = "This part is packed, and this browser cannot unpack it: use a newer one.";
+    part.replaceWith(note);
+  });
+  Promise.all([...document.querySelectorAll("template.packed")].map(unpack)).catch(failed).then(ready);
 })();

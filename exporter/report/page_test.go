@@ -117,8 +117,7 @@ func TestFiguresAreTheDocuments(t *testing.T) {
 				t.Fatal(err)
 			}
 			o := b.open(t, written(t, d), look{1280, "light"})
-			figures := evaluate[[]figure](t, o, `[...document.querySelectorAll("[data-at]")].map((e) =>
-				({Text: e.textContent, Value: e.getAttribute("value") ?? e.dataset.ns, At: e.dataset.at}))`)
+			figures := o.figures(t)
 			if len(figures) < 400 {
 				t.Errorf("%d figures in the page", len(figures))
 			}
@@ -134,6 +133,13 @@ func TestFiguresAreTheDocuments(t *testing.T) {
 			o.wantQuiet(t)
 		})
 	}
+}
+
+// figures are all of the page, those of closed parts too.
+func (o *opened) figures(t *testing.T) []figure {
+	t.Helper()
+	return evaluate[[]figure](t, o, `[...document.querySelectorAll("[data-at]")].map((e) =>
+		({Text: e.textContent, Value: e.getAttribute("value") ?? e.dataset.ns, At: e.dataset.at}))`)
 }
 
 // check compares with what stands at the pointer: a number, an estimate or a share.

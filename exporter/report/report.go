@@ -37,7 +37,11 @@ func HTML(w io.Writer, d result.Document, o Options) error {
 		return err
 	}
 	var b bytes.Buffer // nothing is written of a page that fails half way
-	if err := t.Execute(&b, newPage(r)); err != nil {
+	page := newPage(r)
+	if err := page.pack(t); err != nil {
+		return err
+	}
+	if err := t.Execute(&b, page); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return flush(w, &b)
