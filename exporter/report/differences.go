@@ -121,12 +121,17 @@ func onlyOne(c *comparison, r result.Row) string {
 	return ""
 }
 
-// clientEffects are what clients wait longer, way by way.
-func clientEffects(s *section) []effect {
-	var all []effect
+// clientEffects draws what clients wait longer, way by way; those that are compared
+// with the same way on one axis: docker-proxy's would make dots of all others.
+func clientEffects(s *section) template.HTML {
+	var bases []string
+	groups := map[string][]effect{}
 	for _, c := range s.comparisons {
 		if c.Explained == nil {
 			continue
+		}
+		if groups[c.Against] == nil {
+			bases = append(bases, c.Against)
 		}
 		e := effect{
 			label: c.of.title, note: "over " + c.against.title, class: "l-whole", mean: c.Explained.Client,
@@ -136,7 +141,11 @@ func clientEffects(s *section) []effect {
 			e.distinct = m.Lo > 0 || m.Hi < 0
 			e.figure += template.HTML(" <b>" + relative(m, c.against.cell.Untraced.Latency.MeanNs) + "</b>")
 		}
-		all = append(all, e)
+		groups[c.Against] = append(groups[c.Against], e)
 	}
-	return all
+	var drawn template.HTML
+	for _, base := range bases {
+		drawn += effects(groups[base])
+	}
+	return drawn
 }

@@ -144,7 +144,7 @@ func differences(d result.Document) table {
 
 func newSection(s *section, open bool) sectionView {
 	v := sectionView{
-		ID: s.id, Title: s.title(), Open: open, Bars: stacked(s.sides), Hops: hops(s.sides), Clients: clients(s), Effects: effects(clientEffects(s)),
+		ID: s.id, Title: s.title(), Open: open, Bars: stacked(s.sides), Hops: hops(s.sides), Clients: clients(s), Effects: clientEffects(s),
 		Accounting: accounting(s.sides), Losses: losses(s.sides), Cost: cost(s.sides),
 	}
 	for i, c := range s.comparisons {

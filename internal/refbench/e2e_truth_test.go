@@ -37,7 +37,7 @@ const behindFilter = 1000
 
 func forward(t *testing.T, w *Reference) *lab.Injector {
 	t.Helper()
-	family := link.NetfilterProtocolFamily(link.NetfilterProtoIPv4)
+	family := link.NetfilterProtoIPv4
 	if w.six {
 		family = link.NetfilterProtoIPv6
 	}
