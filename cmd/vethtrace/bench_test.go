@@ -24,15 +24,19 @@ import (
 // TestBenchDocker: two containers of a real engine, by all ways, and nothing
 // of it stays.
 func TestBenchDocker(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
 	before := engineState(ctx, t, e)
-	v := startVethtrace(t, e.Host, "bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://"+e.Socket,
-		"--loads", "tcp_rr,http", "--duration", "25s", "-o", "json", "--log-level", "debug")
-	d := v.result(t)
-	if d.Bench == nil || d.Bench.World != "docker" || d.Bench.Image != "nginx" || len(d.Bench.LeftOut) > 0 {
-		t.Fatalf("bench: %+v", d.Bench)
+	var d result.Document
+	for _, duration := range []string{"25s", "75s"} { // the latter where attaching is slow
+		d = benchDocker(t, e, duration)
+		if len(d.Bench.Loads) == 2 {
+			break
+		}
+	}
+	if d.Bench.World != "docker" || d.Bench.Image != "nginx" || len(d.Bench.LeftOut) > 0 {
+		t.Fatalf("bench of %q in world %s left out %q", d.Bench.Image, d.Bench.World, d.Bench.LeftOut)
 	}
 	var ways []string
 	for _, w := range d.Bench.Ways {
@@ -76,6 +80,17 @@ func TestBenchDocker(t *testing.T) {
 	if after := engineState(ctx, t, e); after != before {
 		t.Errorf("the engine has\n%s\nand had\n%s", after, before)
 	}
+}
+
+func benchDocker(t *testing.T, e *engine.Engine, duration string) result.Document {
+	t.Helper()
+	v := startVethtrace(t, e.Host, "bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://"+e.Socket,
+		"--loads", "tcp_rr,http", "--duration", duration, "-o", "json", "--log-level", "debug")
+	d := v.result(t)
+	if d.Bench == nil {
+		t.Fatalf("not the result of a bench: %+v", d)
+	}
+	return d
 }
 
 // TestCompareDocker: two containers of a real engine at the same time.
@@ -149,7 +164,7 @@ func (v *running) result(t *testing.T) result.Document {
 	t.Helper()
 	select {
 	case <-v.ended:
-	case <-time.After(time.Minute):
+	case <-time.After(2 * time.Minute):
 		t.Fatalf("vethtrace does not end: %s", v.messages(t))
 	}
 	if status := v.cmd.ProcessState.ExitCode(); status != exitDone {
