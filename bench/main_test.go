@@ -180,7 +180,8 @@ func checkRow(t *testing.T, row report.Row, pairs int) {
 	if !(row.WithoutNs > 0) || !(row.WithNs > 0) {
 		t.Errorf("%s: %v and %v ns per %s", row.Name(), row.WithoutNs, row.WithNs, row.Unit)
 	}
-	if counted := row.Kind == report.KindTraced || row.Kind == report.KindBystander; counted != (row.Runs > 0) {
+	// attached in a part of the time (InAll) programs may not run in so short spans
+	if counted := row.Kind == report.KindTraced || row.Kind == report.KindBystander; counted != (row.Runs > 0) && !row.InAll {
 		t.Errorf("%s: %v program runs per %s", row.Name(), row.Runs, row.Unit)
 	}
 	// in a part of the time (InAll) there are runs without journeys, and windows without runs

@@ -314,6 +314,8 @@ const (
 	BenchVarCfgPeerMaskLow       = "cfg_peer_mask_low"
 	BenchVarCfgQdisc             = "cfg_qdisc"
 	BenchVarCfgReasonNetfilter   = "cfg_reason_netfilter"
+	BenchVarCfgReasonNone        = "cfg_reason_none"
+	BenchVarCfgReasonPurge       = "cfg_reason_purge"
 	BenchVarCfgReasonTap         = "cfg_reason_tap"
 	BenchVarCfgRowMask           = "cfg_row_mask"
 	BenchVarCfgSample            = "cfg_sample"
@@ -439,6 +441,8 @@ type BenchVariableSpecs struct {
 	CfgPeerMaskLow     *ebpf.VariableSpec `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.VariableSpec `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.VariableSpec `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.VariableSpec `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.VariableSpec `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.VariableSpec `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.VariableSpec `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.VariableSpec `ebpf:"cfg_sample"`
@@ -546,6 +550,8 @@ type BenchVariables struct {
 	CfgPeerMaskLow     *ebpf.Variable `ebpf:"cfg_peer_mask_low"`
 	CfgQdisc           *ebpf.Variable `ebpf:"cfg_qdisc"`
 	CfgReasonNetfilter *ebpf.Variable `ebpf:"cfg_reason_netfilter"`
+	CfgReasonNone      *ebpf.Variable `ebpf:"cfg_reason_none"`
+	CfgReasonPurge     *ebpf.Variable `ebpf:"cfg_reason_purge"`
 	CfgReasonTap       *ebpf.Variable `ebpf:"cfg_reason_tap"`
 	CfgRowMask         *ebpf.Variable `ebpf:"cfg_row_mask"`
 	CfgSample          *ebpf.Variable `ebpf:"cfg_sample"`
