@@ -29,10 +29,10 @@ struct vt_look {
 static __always_inline void vt_look_at(struct sk_buff *skb, struct vt_look *look)
 {
 	look->network = (__u64)vt_network(skb);
-	look->stamp = skb->tstamp;
-	look->length = skb->len - vt_link_header(skb);
+	look->stamp = vt_get(skb, tstamp);
+	look->length = vt_get(skb, len) - vt_link_header(skb);
 	look->segments = vt_segments(skb);
-	look->protocol = skb->protocol;
+	look->protocol = vt_get(skb, protocol);
 }
 
 /* Where a fragment belongs. */
@@ -54,27 +54,27 @@ VT_COLD void vt_read_part(unsigned char *network, bool ipv6, struct vt_part *par
 	if (!ipv6) {
 		struct iphdr *ip = vt_cast(struct iphdr, network);
 
-		part->id = ip->id;
-		part->protocol = ip->protocol;
-		part->offset = ip->frag_off & bpf_htons(VT_IP_OFFSET);
-		part->fragment = ip->frag_off & bpf_htons(VT_IP_OFFSET | VT_IP_MORE);
-		part->source = (ip->saddr * 0x9e3779b97f4a7c15ULL) >> 32;
+		part->id = vt_get(ip, id);
+		part->protocol = vt_get(ip, protocol);
+		part->offset = vt_get(ip, frag_off) & bpf_htons(VT_IP_OFFSET);
+		part->fragment = vt_get(ip, frag_off) & bpf_htons(VT_IP_OFFSET | VT_IP_MORE);
+		part->source = (vt_get(ip, saddr) * 0x9e3779b97f4a7c15ULL) >> 32;
 		return;
 	}
 	ip6 = vt_cast(struct ipv6hdr, network);
 	source = (vt_half(&ip6->saddr, 0) ^ vt_half(&ip6->saddr, 2)) * 0x9e3779b97f4a7c15ULL;
 	part->source = source >> 32;
-	part->protocol = ip6->nexthdr;
+	part->protocol = vt_get(ip6, nexthdr);
 	part->id = part->offset = part->fragment = 0;
 	at = vt_skip_extensions(network + sizeof(*ip6), &part->protocol);
 	if (part->protocol != VT_IPPROTO_FRAGMENT)
 		return;
 	/* next header, offset and identification lie where TCP has ports and sequence number */
 	fragment = vt_cast(struct tcphdr, at);
-	part->protocol = *(__u8 *)fragment;
-	part->id = fragment->seq;
-	part->offset = fragment->dest & bpf_htons(VT_IPV6_OFFSET);
-	part->fragment = fragment->dest & bpf_htons(VT_IPV6_OFFSET | VT_IPV6_MORE);
+	part->protocol = vt_byte(fragment);
+	part->id = vt_get(fragment, seq);
+	part->offset = vt_get(fragment, dest) & bpf_htons(VT_IPV6_OFFSET);
+	part->fragment = vt_get(fragment, dest) & bpf_htons(VT_IPV6_OFFSET | VT_IPV6_MORE);
 }
 
 static __always_inline __u64 vt_part_hash(const struct vt_part *part)
@@ -262,7 +262,7 @@ static __always_inline void vt_grown(struct sk_buff *skb, struct vt_slot *slot)
 	if (segments <= 1)
 		return;
 	slot->segments = segments;
-	slot->length = skb->len - vt_link_header(skb);
+	slot->length = vt_get(skb, len) - vt_link_header(skb);
 }
 
 /*

@@ -25,7 +25,7 @@ static __always_inline bool vt_take_block(__u32 *block)
 		if (*block < cfg_blocks)
 			return true;
 	}
-	return bpf_map_pop_elem(&vt_free, block) == 0;
+	return vt_pop(&vt_free, block) == 0;
 }
 
 /* Fills a path that this CPU has just claimed: once per path, not per packet. Global: verified once per program. */

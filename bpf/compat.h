@@ -14,6 +14,7 @@
 #define VT_NF_POST_ROUTING 4
 
 #define VT_NFPROTO_IPV4 2
+#define VT_NFPROTO_IPV6 10
 
 #define VT_ETH_P_IP 0x0800
 #define VT_ETH_P_IPV6 0x86dd
@@ -54,11 +55,35 @@
 /* include/linux/skbuff.h since 5.18: skb->tstamp_type, 1 when tstamp is the monotonic time of sending */
 #define VT_TSTAMP_MONOTONIC 1
 
+/* How programs reach a hook and read the kernel's memory: by what the newest kernels have, or what older ones have too. */
+#ifdef VT_FALLBACK
+#include "fallback.h"
+#else
+#define VT_TCX_INGRESS "tcx/ingress"
+#define VT_TCX_EGRESS "tcx/egress"
+#define VT_TP "tp_btf/"
+#define VT_NETFILTER SEC("netfilter")
+
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 
 /* A read-only view of any address as TYPE: plain loads that yield 0 where nothing is mapped (Linux 6.2). */
 #define vt_cast(TYPE, address) ((TYPE *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(TYPE)))
+/* A member of a struct of the kernel's, and the byte at an address that vt_cast() gave. */
+#define vt_get(pointer, member) ((pointer)->member)
+#define vt_byte(address) (*(__u8 *)(address))
+#define VT_BITFIELD(pointer, member) BPF_CORE_READ_BITFIELD(pointer, member)
+#define vt_packet_of(ctx) bpf_cast_to_kern_ctx(ctx)
+#define vt_current_task() bpf_get_current_task_btf()
+/* Takes an element out of a queue. */
+#define vt_pop(queue, to) bpf_map_pop_elem(queue, to)
+/* Ends a journey where others may end too. */
+#define vt_finish(slot, found) vt_complete(slot, found)
+/* A global function in the longest line of calls that there is. */
+#define VT_STEP __noinline
+/* Both conditions of a loop's exit. */
+#define VT_BOTH(a, b) ((a) && (b))
+#endif
 
 /*
  * What few packets need is a function of its own: the way of all others stays

@@ -36,7 +36,7 @@ static __always_inline bool vt_settled(__u32 reason)
 /* Was it thrown away as no more than a packet to a group? */
 static __always_inline bool vt_unjoined(struct sk_buff *skb, __u32 reason)
 {
-	return reason == cfg_reason_none && BPF_CORE_READ_BITFIELD(skb, pkt_type) == VT_PACKET_MULTICAST;
+	return reason == cfg_reason_none && VT_BITFIELD(skb, pkt_type) == VT_PACKET_MULTICAST;
 }
 
 /* What a freed packet still says about where it was. */
@@ -50,26 +50,26 @@ struct vt_place {
 
 static __always_inline void vt_find_place(struct sk_buff *skb, struct vt_place *place)
 {
-	__u64 route = skb->_skb_refdst & ~1ULL, address = 0; /* bit 0: not counted (SKB_DST_NOREF) */
+	__u64 route = vt_get(skb, _skb_refdst) & ~1ULL, address = 0; /* bit 0: not counted (SKB_DST_NOREF) */
 	struct net_device *device, *out;
 	struct vt_device *known;
-	struct sock *sk = skb->sk;
+	struct sock *sk = vt_get(skb, sk);
 
 	if (route) {
-		out = vt_cast(struct dst_entry, route)->dev;
-		place->out = out->ifindex;
-		place->local = out->flags & 8 /* IFF_LOOPBACK */;
+		out = vt_get(vt_cast(struct dst_entry, route), dev);
+		place->out = vt_get(out, ifindex);
+		place->local = vt_get(out, flags) & 8 /* IFF_LOOPBACK */;
 	}
 	/* UDP keeps a size where the device was (dev_scratch): a pointer of the kernel has its top bit set */
 	bpf_probe_read_kernel(&address, sizeof(address), &skb->dev);
 	if (address >> 63) {
 		device = vt_cast(struct net_device, address);
 		place->netns = vt_netns(device);
-		place->ifindex = device->ifindex;
+		place->ifindex = vt_get(device, ifindex);
 		known = vt_lookup_device(place->netns, place->ifindex);
 		place->role = known ? known->role : VT_ROLE_NONE;
 	} else if (sk) {
-		place->netns = sk->__sk_common.skc_net.net->ns.inum;
+		place->netns = vt_netns_of(sk);
 	} else if (route) {
 		place->netns = vt_netns(out);
 	}
@@ -78,17 +78,17 @@ static __always_inline void vt_find_place(struct sk_buff *skb, struct vt_place *
 static __always_inline void vt_join_address(const union nf_inet_addr *from, bool ipv6, __u64 *high, __u64 *low)
 {
 	*high = 0;
-	*low = 0xffffULL << 32 | from->all[0];
+	*low = 0xffffULL << 32 | vt_get(from, all[0]);
 	if (ipv6) {
-		*high = (__u64)from->all[1] << 32 | from->all[0];
-		*low = (__u64)from->all[3] << 32 | from->all[2];
+		*high = (__u64)vt_get(from, all[1]) << 32 | vt_get(from, all[0]);
+		*low = (__u64)vt_get(from, all[3]) << 32 | vt_get(from, all[2]);
 	}
 }
 
 /* What connection tracking knows of a packet that was dropped. */
 static __always_inline void vt_keep_connection(struct sk_buff *skb, bool ipv6, struct vt_dropped *to)
 {
-	__u64 conntrack = skb->_nfct;
+	__u64 conntrack = vt_get(skb, _nfct);
 	struct nf_conntrack_tuple *opened;
 	struct nf_conn *flow;
 
@@ -98,9 +98,9 @@ static __always_inline void vt_keep_connection(struct sk_buff *skb, bool ipv6, s
 	flow = vt_cast(struct nf_conn, conntrack & ~VT_NFCT_INFO);
 	opened = &flow->tuplehash[0].tuple;
 	to->tracked = 1;
-	to->status = flow->status;
-	to->opened_source_port = opened->src.u.all;
-	to->opened_target_port = opened->dst.u.all;
+	to->status = vt_get(flow, status);
+	to->opened_source_port = vt_get(opened, src.u.all);
+	to->opened_target_port = vt_get(opened, dst.u.all);
 	vt_join_address(&opened->src.u3, ipv6, &to->opened_source_high, &to->opened_source_low);
 	vt_join_address(&opened->dst.u3, ipv6, &to->opened_target_high, &to->opened_target_low);
 }

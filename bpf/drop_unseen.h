@@ -9,17 +9,17 @@
 /* Number plus 1 of the target that an end of a connection belongs to, or 0. */
 static __always_inline __u16 vt_owner_of_end(const struct nf_conntrack_tuple *end, __u8 protocol)
 {
-	__u64 high = 0, low = 0xffffULL << 32 | end->src.u3.all[0];
+	__u64 high = 0, low = 0xffffULL << 32 | vt_get(end, src.u3.all[0]);
 	__u32 owner;
 
-	if (end->src.l3num != VT_NFPROTO_IPV4) {
-		high = (__u64)end->src.u3.all[1] << 32 | end->src.u3.all[0];
-		low = (__u64)end->src.u3.all[3] << 32 | end->src.u3.all[2];
+	if (vt_get(end, src.l3num) != VT_NFPROTO_IPV4) {
+		high = (__u64)vt_get(end, src.u3.all[1]) << 32 | vt_get(end, src.u3.all[0]);
+		low = (__u64)vt_get(end, src.u3.all[3]) << 32 | vt_get(end, src.u3.all[2]);
 	}
 	owner = vt_lookup_address(high, low);
 	if (owner != VT_ADDRESS_HOST)
 		return owner;
-	return vt_lookup_port(protocol, bpf_ntohs(end->src.u.all)) & ~VT_PORT_PUBLISHED;
+	return vt_lookup_port(protocol, bpf_ntohs(vt_get(end, src.u.all))) & ~VT_PORT_PUBLISHED;
 }
 
 /*
@@ -29,7 +29,7 @@ static __always_inline __u16 vt_owner_of_end(const struct nf_conntrack_tuple *en
  */
 static __always_inline void vt_whose(struct sk_buff *skb, const struct vt_packet *packet, __u16 *target)
 {
-	__u64 conntrack = skb->_nfct;
+	__u64 conntrack = vt_get(skb, _nfct);
 
 	if (conntrack > VT_NFCT_INFO) {
 		struct nf_conn *flow = vt_cast(struct nf_conn, conntrack & ~VT_NFCT_INFO);

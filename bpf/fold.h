@@ -110,7 +110,7 @@ static __always_inline struct vt_frame *vt_frame_of(struct vt_calls *calls, __u6
 _Static_assert(!(VT_DEPTH & (VT_DEPTH - 1)), "a frame's number is masked");
 
 /* The innermost function ends at `now`. */
-__noinline int vt_close_call(struct vt_calls *calls, __u64 path, __u64 now)
+VT_STEP int vt_close_call(struct vt_calls *calls, __u64 path, __u64 now)
 {
 	struct vt_frame *frame;
 	__u32 at;

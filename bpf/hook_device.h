@@ -43,18 +43,18 @@ static __always_inline void vt_from_uplink(struct sk_buff *skb, __u32 ifindex)
 		vt_start(skb, &packet, &origin, &found);
 }
 
-SEC("tcx/ingress")
+SEC(VT_TCX_INGRESS)
 int vt_uplink_ingress(struct __sk_buff *ctx)
 {
 	if (!vt_elsewhere())
-		vt_from_uplink(bpf_cast_to_kern_ctx(ctx), ctx->ifindex);
+		vt_from_uplink(vt_packet_of(ctx), ctx->ifindex);
 	return VT_TCX_NEXT;
 }
 
 /* Conntrack says that the other end opened this connection. */
 static __always_inline bool vt_answers(struct sk_buff *skb)
 {
-	__u64 conntrack = skb->_nfct;
+	__u64 conntrack = vt_get(skb, _nfct);
 
 	return conntrack > VT_NFCT_INFO && (conntrack & VT_NFCT_INFO) > VT_CT_NEW;
 }
@@ -80,13 +80,13 @@ static __always_inline void vt_to_uplink(struct sk_buff *skb, struct vt_slot *sl
 		vt_learn_leaving(skb, slot->target[VT_EGRESS]);
 	/* a packet that the kernel may still cut into segments would not be seen again behind the queue */
 	if (!cfg_qdisc || slot->segments > 1)
-		vt_complete(slot, found);
+		vt_finish(slot, found);
 }
 
-SEC("tcx/egress")
+SEC(VT_TCX_EGRESS)
 int vt_uplink_egress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct sk_buff *skb = vt_packet_of(ctx);
 	struct vt_found found;
 	struct vt_slot *slot;
 
@@ -104,26 +104,26 @@ static __always_inline int vt_at_device(struct __sk_buff *ctx, __u32 hook)
 	struct vt_found found;
 
 	if (!vt_elsewhere())
-		vt_pass(bpf_cast_to_kern_ctx(ctx), &found, hook, ctx->ifindex);
+		vt_pass(vt_packet_of(ctx), &found, hook, ctx->ifindex);
 	return VT_TCX_NEXT;
 }
 
-SEC("tcx/ingress")
+SEC(VT_TCX_INGRESS)
 int vt_bridge_ingress(struct __sk_buff *ctx)
 {
 	return vt_at_device(ctx, VT_HOOK_BRIDGE_INGRESS);
 }
 
-SEC("tcx/egress")
+SEC(VT_TCX_EGRESS)
 int vt_bridge_egress(struct __sk_buff *ctx)
 {
 	return vt_at_device(ctx, VT_HOOK_BRIDGE_EGRESS);
 }
 
-SEC("tcx/ingress")
+SEC(VT_TCX_INGRESS)
 int vt_port_ingress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct sk_buff *skb = vt_packet_of(ctx);
 	struct vt_found found;
 	struct vt_slot *slot;
 
@@ -140,9 +140,9 @@ VT_COLD __u16 vt_came_from(struct sk_buff *skb)
 {
 	struct vt_device *device;
 
-	if (!skb->skb_iif)
+	if (!vt_get(skb, skb_iif))
 		return VT_PEER_HOST;
-	device = vt_lookup_device(cfg_host_netns, skb->skb_iif);
+	device = vt_lookup_device(cfg_host_netns, vt_get(skb, skb_iif));
 	if (device && device->role == VT_ROLE_FOREIGN)
 		return VT_PEER_FOREIGN + device->target;
 	if (device && device->role == VT_ROLE_PORT)
@@ -169,10 +169,10 @@ static __always_inline void vt_to_port(struct sk_buff *skb, struct vt_slot *slot
 	}
 }
 
-SEC("tcx/egress")
+SEC(VT_TCX_EGRESS)
 int vt_port_egress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct sk_buff *skb = vt_packet_of(ctx);
 	__u32 ifindex = ctx->ifindex;
 	struct vt_found found;
 	struct vt_slot *slot;
@@ -208,7 +208,7 @@ static __always_inline void vt_to_neighbour(struct vt_slot *slot, struct vt_foun
 	vt_complete_rarely(found.index, found.owner);
 }
 
-SEC("tcx/egress")
+SEC(VT_TCX_EGRESS)
 int vt_foreign_egress(struct __sk_buff *ctx)
 {
 	struct vt_found found;
@@ -216,7 +216,7 @@ int vt_foreign_egress(struct __sk_buff *ctx)
 
 	if (vt_elsewhere())
 		return VT_TCX_NEXT;
-	slot = vt_pass(bpf_cast_to_kern_ctx(ctx), &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
+	slot = vt_pass(vt_packet_of(ctx), &found, VT_HOOK_PORT_EGRESS, ctx->ifindex);
 	if (slot)
 		vt_to_neighbour(slot, found, vt_lookup_device(cfg_host_netns, ctx->ifindex));
 	return VT_TCX_NEXT;
@@ -239,10 +239,10 @@ static __always_inline struct vt_slot *vt_arrive(struct sk_buff *skb, struct vt_
 }
 
 /* The target's own device, towards it: each packet that arrives passes here. */
-SEC("tcx/ingress")
+SEC(VT_TCX_INGRESS)
 int vt_device_ingress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct sk_buff *skb = vt_packet_of(ctx);
 	struct vt_found found;
 	struct vt_slot *slot;
 	struct vt_device *device;
@@ -253,7 +253,7 @@ int vt_device_ingress(struct __sk_buff *ctx)
 	if (slot)
 		vt_grown(skb, slot);
 	if (!slot || !slot->target[VT_INGRESS]) {
-		device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
+		device = vt_lookup_device(vt_netns(vt_get(skb, dev)), ctx->ifindex);
 		if (!device)
 			return VT_TCX_NEXT;
 		slot = vt_arrive(skb, slot, &found, device);
@@ -280,10 +280,10 @@ static __always_inline void vt_depart(struct sk_buff *skb, struct vt_device *dev
 }
 
 /* The target's own device, from it: each packet that leaves passes here. */
-SEC("tcx/egress")
+SEC(VT_TCX_EGRESS)
 int vt_device_egress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = bpf_cast_to_kern_ctx(ctx);
+	struct sk_buff *skb = vt_packet_of(ctx);
 	struct vt_found found;
 	struct vt_slot *slot;
 	struct vt_device *device;
@@ -295,38 +295,38 @@ int vt_device_egress(struct __sk_buff *ctx)
 		vt_may_split(skb, slot, found);
 		return VT_TCX_NEXT;
 	}
-	device = vt_lookup_device(vt_netns(skb->dev), ctx->ifindex);
+	device = vt_lookup_device(vt_netns(vt_get(skb, dev)), ctx->ifindex);
 	if (device)
 		vt_depart(skb, device);
 	return VT_TCX_NEXT;
 }
 
 /* The host's loopback, where docker-proxy or a host-mode target is reached from the host. */
-SEC("tcx/ingress")
+SEC(VT_TCX_INGRESS)
 int vt_loopback_ingress(struct __sk_buff *ctx)
 {
 	return vt_at_device(ctx, VT_HOOK_LOOPBACK_INGRESS);
 }
 
-SEC("tcx/egress")
+SEC(VT_TCX_EGRESS)
 int vt_loopback_egress(struct __sk_buff *ctx)
 {
 	return vt_at_device(ctx, VT_HOOK_LOOPBACK_EGRESS);
 }
 
 /* Right behind vt_device_egress: the zero line of tcx. */
-SEC("tcx/egress")
+SEC(VT_TCX_EGRESS)
 int vt_null_tcx(struct __sk_buff *ctx)
 {
-	vt_null_hop(bpf_cast_to_kern_ctx(ctx), VT_HOOK_DEVICE_EGRESS, VT_TYPE_TCX);
+	vt_null_hop(vt_packet_of(ctx), VT_HOOK_DEVICE_EGRESS, VT_TYPE_TCX);
 	return VT_TCX_NEXT;
 }
 
 /* Right behind vt_uplink_ingress: the same where no target has a device of its own. */
-SEC("tcx/ingress")
+SEC(VT_TCX_INGRESS)
 int vt_null_uplink(struct __sk_buff *ctx)
 {
-	vt_null_hop(bpf_cast_to_kern_ctx(ctx), VT_HOOK_UPLINK_INGRESS, VT_TYPE_TCX);
+	vt_null_hop(vt_packet_of(ctx), VT_HOOK_UPLINK_INGRESS, VT_TYPE_TCX);
 	return VT_TCX_NEXT;
 }
 

@@ -15,7 +15,7 @@ static __always_inline struct vt_device *vt_device_of(struct net_device *dev)
 {
 	if (cfg_switchable && !vt_switched[bpf_get_smp_processor_id() & (VT_CPUS - 1)])
 		return NULL;
-	return vt_lookup_device(vt_netns(dev), dev->ifindex);
+	return vt_lookup_device(vt_netns(dev), vt_get(dev, ifindex));
 }
 
 /* The hook that a stamp at the egress of such a device names, or VT_HOOK_NONE. */
@@ -39,7 +39,7 @@ static __always_inline __u32 vt_queue_hook(__u32 role)
 }
 
 /* A packet is given to a device. */
-SEC("tp_btf/net_dev_queue")
+SEC(VT_TP "net_dev_queue")
 int BPF_PROG(vt_device_queue, struct sk_buff *skb)
 {
 	struct vt_device *device;
@@ -48,7 +48,7 @@ int BPF_PROG(vt_device_queue, struct sk_buff *skb)
 	__u32 hook;
 
 	vt_run(VT_TYPE_DEVICE);
-	device = vt_device_of(skb->dev);
+	device = vt_device_of(vt_get(skb, dev));
 	if (!device)
 		return 0;
 	hook = vt_queue_hook(device->role);
@@ -97,7 +97,7 @@ static __always_inline __u32 vt_receive_hook(__u32 role)
 }
 
 /* A packet comes from a device. */
-SEC("tp_btf/netif_receive_skb")
+SEC(VT_TP "netif_receive_skb")
 int BPF_PROG(vt_device_receive, struct sk_buff *skb)
 {
 	struct vt_device *device;
@@ -106,7 +106,7 @@ int BPF_PROG(vt_device_receive, struct sk_buff *skb)
 	__u32 hook;
 
 	vt_run(VT_TYPE_DEVICE);
-	device = vt_device_of(skb->dev);
+	device = vt_device_of(vt_get(skb, dev));
 	if (!device)
 		return 0;
 	if (device->role == VT_ROLE_UPLINK) {
@@ -129,26 +129,26 @@ int BPF_PROG(vt_device_receive, struct sk_buff *skb)
 }
 
 /* Right behind vt_device_queue: the zero line of these hooks, with the same look at the device. */
-SEC("tp_btf/net_dev_queue")
+SEC(VT_TP "net_dev_queue")
 int BPF_PROG(vt_null_queue, struct sk_buff *skb)
 {
 	struct vt_device *device;
 
 	vt_run(VT_TYPE_DEVICE);
-	device = vt_device_of(skb->dev);
+	device = vt_device_of(vt_get(skb, dev));
 	if (device && device->role == VT_ROLE_DEVICE)
 		vt_null_hop(skb, VT_HOOK_DEVICE_EGRESS, VT_TYPE_DEVICE);
 	return 0;
 }
 
 /* Right behind vt_device_receive: the same where no target has a device of its own. */
-SEC("tp_btf/netif_receive_skb")
+SEC(VT_TP "netif_receive_skb")
 int BPF_PROG(vt_null_receive, struct sk_buff *skb)
 {
 	struct vt_device *device;
 
 	vt_run(VT_TYPE_DEVICE);
-	device = vt_device_of(skb->dev);
+	device = vt_device_of(vt_get(skb, dev));
 	if (device && device->role == VT_ROLE_UPLINK)
 		vt_null_hop(skb, VT_HOOK_UPLINK_INGRESS, VT_TYPE_DEVICE);
 	return 0;

@@ -112,7 +112,7 @@ VT_COLD bool vt_behind_end(struct sk_buff *skb, struct vt_slot *slot)
 	return namespace && namespace->target + 1 == slot->target[VT_INGRESS];
 }
 
-SEC("tp_btf/kfree_skb")
+SEC(VT_TP "kfree_skb")
 int BPF_PROG(vt_kfree_skb, struct sk_buff *skb, void *location, __u32 reason)
 {
 	struct vt_found found;

@@ -14,17 +14,17 @@ static __always_inline __u32 vt_nf_hook(__u32 side, __u32 hook, __u32 border)
 /* 0: the host's namespace, 1: a target's */
 static __always_inline __u32 vt_side(const struct nf_hook_state *state)
 {
-	return state->net->ns.inum != cfg_host_netns;
+	return vt_inode(state->net) != cfg_host_netns;
 }
 
 /* The connection of this packet is not confirmed yet: it pays for that and for its neighbour's resolution. */
 static __always_inline bool vt_is_new(struct sk_buff *skb)
 {
-	__u64 conntrack = skb->_nfct;
+	__u64 conntrack = vt_get(skb, _nfct);
 
 	if ((conntrack & VT_NFCT_INFO) != VT_CT_NEW)
 		return false;
-	return !(vt_cast(struct nf_conn, conntrack & ~VT_NFCT_INFO)->status & VT_CT_CONFIRMED);
+	return !(vt_get(vt_cast(struct nf_conn, conntrack & ~VT_NFCT_INFO), status) & VT_CT_CONFIRMED);
 }
 
 static __always_inline int vt_border(struct bpf_nf_ctx *ctx, __u32 border)
@@ -46,73 +46,73 @@ static __always_inline int vt_border(struct bpf_nf_ctx *ctx, __u32 border)
 	return VT_NF_ACCEPT;
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_0(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 0);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_1(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 1);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_2(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 2);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_3(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 3);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_4(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 4);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_5(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 5);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_6(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 6);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_7(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 7);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_8(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 8);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_9(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 9);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_10(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, 10);
 }
 
-SEC("netfilter")
+VT_NETFILTER
 int vt_border_last(struct bpf_nf_ctx *ctx)
 {
 	return vt_border(ctx, VT_BORDERS - 1);
@@ -138,7 +138,7 @@ static __always_inline __u32 vt_sender(struct sk_buff *skb, const struct vt_pack
 	__u32 port = vt_lookup_port(packet->protocol, packet->source_port);
 	struct vt_socket *socket;
 
-	if (port || !cfg_host_mode || !skb->sk)
+	if (port || !cfg_host_mode || !vt_get(skb, sk))
 		return port;
 	if (packet->protocol == VT_IPPROTO_UDP) {
 		/* UDP is sent by the process itself */
@@ -146,7 +146,7 @@ static __always_inline __u32 vt_sender(struct sk_buff *skb, const struct vt_pack
 
 		return group && !group->flags ? group->target : 0;
 	}
-	socket = vt_lookup_socket(skb->sk);
+	socket = vt_lookup_socket(vt_get(skb, sk));
 	return socket && !socket->flags ? socket->target : 0;
 }
 
@@ -191,7 +191,7 @@ static __always_inline void vt_host_out(struct sk_buff *skb, const struct vt_pac
 		origin->peer[VT_INGRESS] = VT_PEER_TARGET + origin->target[VT_EGRESS] - 1;
 		origin->peer[VT_EGRESS] = VT_PEER_TARGET + origin->target[VT_INGRESS] - 1;
 	}
-	socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
+	socket = vt_get(skb, sk) ? vt_lookup_socket(vt_get(skb, sk)) : NULL;
 	if (socket && socket->flags & VT_FLAG_PROXY && origin->target[VT_INGRESS]) {
 		origin->peer[VT_INGRESS] = VT_PEER_PROXY;
 		if (vt_payload(skb, packet))
@@ -200,7 +200,7 @@ static __always_inline void vt_host_out(struct sk_buff *skb, const struct vt_pac
 }
 
 /* LOCAL_OUT, first: where a target's own packets begin their journey. */
-SEC("netfilter")
+VT_NETFILTER
 int vt_local_out(struct bpf_nf_ctx *ctx)
 {
 	struct sk_buff *skb = ctx->skb;
@@ -214,14 +214,14 @@ int vt_local_out(struct bpf_nf_ctx *ctx)
 	if (!vt_open)
 		return VT_NF_ACCEPT;
 	/* what a container says to itself crosses no border */
-	if (side && state->out->flags & 8 /* IFF_LOOPBACK */)
+	if (side && vt_get(state->out, flags) & 8 /* IFF_LOOPBACK */)
 		return VT_NF_ACCEPT;
 	if (side ? !vt_parse_brief(skb, &packet) : !vt_parse(skb, &packet))
 		return VT_NF_ACCEPT;
 	if (!vt_wanted_packet(&packet))
 		return VT_NF_ACCEPT;
 	if (side) {
-		struct vt_device *device = vt_lookup_device(state->net->ns.inum, 0);
+		struct vt_device *device = vt_lookup_device(vt_inode(state->net), 0);
 
 		if (device)
 			origin.target[VT_EGRESS] = device->target + 1;
@@ -245,7 +245,7 @@ static __always_inline void vt_host_in(struct sk_buff *skb, struct vt_slot *slot
 	if (!slot->target[VT_INGRESS] && port && !(port & VT_PORT_PUBLISHED))
 		vt_join(slot, port, VT_INGRESS);
 	if (slot->target[VT_EGRESS] && slot->peer[VT_EGRESS] == VT_PEER_UNKNOWN) {
-		struct vt_socket *socket = skb->sk ? vt_lookup_socket(skb->sk) : NULL;
+		struct vt_socket *socket = vt_get(skb, sk) ? vt_lookup_socket(vt_get(skb, sk)) : NULL;
 		/* by its port, as a UDP socket that is not connected is not known here yet */
 		bool proxy = port & VT_PORT_PUBLISHED || (socket && socket->flags & VT_FLAG_PROXY);
 
@@ -263,7 +263,7 @@ static __always_inline void vt_host_in(struct sk_buff *skb, struct vt_slot *slot
 }
 
 /* LOCAL_IN, last: handed to the transport layer, the journey ends. */
-SEC("netfilter")
+VT_NETFILTER
 int vt_local_in(struct bpf_nf_ctx *ctx)
 {
 	struct sk_buff *skb = ctx->skb;
@@ -276,7 +276,7 @@ int vt_local_in(struct bpf_nf_ctx *ctx)
 	slot = vt_journey(skb, &found);
 	if (!slot)
 		return VT_NF_ACCEPT;
-	netns = ctx->state->net->ns.inum;
+	netns = vt_inode(ctx->state->net);
 	side = netns != cfg_host_netns;
 	vt_write(slot, found, vt_nf_hook(side, VT_NF_LOCAL_IN, VT_BORDERS - 1), 0, bpf_ktime_get_ns());
 	if (!side) {
@@ -291,7 +291,7 @@ int vt_local_in(struct bpf_nf_ctx *ctx)
 }
 
 /* Right behind vt_border_0 at FORWARD: the zero line of netfilter without a link in targets' namespaces. */
-SEC("netfilter")
+VT_NETFILTER
 int vt_null_forward(struct bpf_nf_ctx *ctx)
 {
 	vt_run(VT_TYPE_NETFILTER);
@@ -300,7 +300,7 @@ int vt_null_forward(struct bpf_nf_ctx *ctx)
 }
 
 /* Right behind vt_local_out: the zero line of netfilter. */
-SEC("netfilter")
+VT_NETFILTER
 int vt_null_netfilter(struct bpf_nf_ctx *ctx)
 {
 	__u32 hook = vt_nf_hook(vt_side(ctx->state), VT_NF_LOCAL_OUT, 0);

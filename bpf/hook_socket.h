@@ -27,7 +27,7 @@ static __always_inline void vt_observe_waiting(__u16 target, __u32 what, __u64 n
  */
 static __always_inline bool vt_queued(struct sock *sk, struct vt_found found, __u32 ended)
 {
-	struct sk_buff *skb = sk->sk_receive_queue.prev;
+	struct sk_buff *skb = vt_get(sk, sk_receive_queue.prev);
 
 	found.owner = VT_READ_ONCE(*vt_owner_of(found));
 	return (found.owner & VT_STATE_MASK) == VT_STATE_ENDED && vt_ended(found) == ended &&
@@ -36,7 +36,7 @@ static __always_inline bool vt_queued(struct sock *sk, struct vt_found found, __
 }
 
 /* Runs in the softirq that has just ended a journey at LOCAL_IN, on the same CPU. */
-SEC("tp_btf/sk_data_ready")
+SEC(VT_TP "sk_data_ready")
 int BPF_PROG(vt_data_ready, struct sock *sk)
 {
 	struct vt_global *global = vt_global_of();
@@ -49,7 +49,7 @@ int BPF_PROG(vt_data_ready, struct sock *sk)
 	if (!global)
 		return 0;
 	ended = global->last_ended;
-	if (!ended || ended >> 32 != sk->__sk_common.skc_net.net->ns.inum)
+	if (!ended || ended >> 32 != vt_netns_of(sk))
 		return 0;
 	found.index = (__u16)ended - 1;
 	if (!vt_queued(sk, found, ended))
@@ -80,7 +80,7 @@ int BPF_PROG(vt_data_ready, struct sock *sk)
 }
 
 /* The first byte of a TCP packet is read. */
-SEC("tp_btf/skb_copy_datagram_iovec")
+SEC(VT_TP "skb_copy_datagram_iovec")
 int BPF_PROG(vt_copy_datagram, struct sk_buff *skb)
 {
 	struct vt_found found;
@@ -101,7 +101,7 @@ int BPF_PROG(vt_copy_datagram, struct sk_buff *skb)
 }
 
 /* A datagram is read. */
-SEC("tp_btf/sock_recv_length")
+SEC(VT_TP "sock_recv_length")
 int BPF_PROG(vt_recv_length, struct sock *sk, int length, int flags)
 {
 	struct vt_socket *socket;
@@ -123,7 +123,7 @@ int BPF_PROG(vt_recv_length, struct sock *sk, int length, int flags)
  * TCP sockets of host-mode targets and of docker-proxy, from the moment they
  * act in their own process; they leave the table when they close.
  */
-SEC("tp_btf/inet_sock_set_state")
+SEC(VT_TP "inet_sock_set_state")
 int BPF_PROG(vt_sock_state, struct sock *sk, int before, int after)
 {
 	struct vt_socket *socket;
@@ -138,7 +138,7 @@ int BPF_PROG(vt_sock_state, struct sock *sk, int before, int after)
 	/* from LISTEN to anything but CLOSE goes the copy of a listener that a connection begins with, in any process */
 	if (after != VT_TCP_SYN_SENT && after != VT_TCP_LISTEN && after != VT_TCP_CLOSE)
 		return 0;
-	if (sk->__sk_common.skc_net.net->ns.inum != cfg_host_netns)
+	if (vt_netns_of(sk) != cfg_host_netns)
 		return 0;
 	group = vt_current_group();
 	if (!group)
@@ -146,7 +146,7 @@ int BPF_PROG(vt_sock_state, struct sock *sk, int before, int after)
 	if (after == VT_TCP_SYN_SENT) {
 		vt_learn_socket(vt_number(sk), group->target, group->flags);
 	} else if (!group->flags) {
-		__u16 *port = &vt_ports[0][sk->__sk_common.skc_num];
+		__u16 *port = &vt_ports[0][vt_get(sk, __sk_common.skc_num)];
 
 		if (after == VT_TCP_LISTEN)
 			*port = group->target;
@@ -156,6 +156,7 @@ int BPF_PROG(vt_sock_state, struct sock *sk, int before, int after)
 	return 0;
 }
 
+#ifndef VT_FALLBACK /* no kernel with its iterators lacks what it needs */
 /*
  * The connections that these processes have when tracing begins: run once by
  * Go for each target that needs it. What listens is known by its port.
@@ -180,9 +181,10 @@ int vt_sockets_of_tasks(struct bpf_iter__task_file *ctx)
 	sk = socket->sk;
 	if (!sk || sk->sk_protocol != VT_IPPROTO_TCP || sk->__sk_common.skc_state == VT_TCP_LISTEN)
 		return 0;
-	if (sk->__sk_common.skc_net.net->ns.inum == cfg_host_netns)
+	if (vt_netns_of(sk) == cfg_host_netns)
 		vt_learn_socket(vt_number(sk), group->target, group->flags);
 	return 0;
 }
+#endif
 
 #endif

@@ -33,8 +33,8 @@ VT_COLD void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 ne
 
 static __always_inline void vt_crossing(struct sk_buff *skb, __u32 hook)
 {
-	struct net_device *dev = skb->dev;
-	__u32 ifindex = dev->ifindex;
+	struct net_device *dev = vt_get(skb, dev);
+	__u32 ifindex = vt_get(dev, ifindex);
 	struct vt_found found;
 	struct vt_slot *slot;
 	__u32 netns;
@@ -53,7 +53,7 @@ static __always_inline void vt_crossing(struct sk_buff *skb, __u32 hook)
 }
 
 /* A packet is queued for the softirq of its new namespace. */
-SEC("tp_btf/netif_rx")
+SEC(VT_TP "netif_rx")
 int BPF_PROG(vt_netif_rx, struct sk_buff *skb)
 {
 	vt_crossing(skb, VT_HOOK_NETIF_RX);
@@ -61,7 +61,7 @@ int BPF_PROG(vt_netif_rx, struct sk_buff *skb)
 }
 
 /* The same where the receiving end of a veth runs NAPI (GRO or XDP): then the softirq wait is over. */
-SEC("tp_btf/napi_gro_receive_entry")
+SEC(VT_TP "napi_gro_receive_entry")
 int BPF_PROG(vt_gro_receive, struct sk_buff *skb)
 {
 	struct vt_global *global = vt_global_of();
@@ -73,7 +73,7 @@ int BPF_PROG(vt_gro_receive, struct sk_buff *skb)
 }
 
 /* What became of it: one that is now a part of another packet has ended here. */
-SEC("tp_btf/napi_gro_receive_exit")
+SEC(VT_TP "napi_gro_receive_exit")
 int BPF_PROG(vt_gro_exit, int result)
 {
 	struct vt_global *global = vt_global_of();
@@ -102,7 +102,7 @@ int BPF_PROG(vt_gro_exit, int result)
 }
 
 /* An uplink's queue has let the packet go: the journey ends. */
-SEC("tp_btf/net_dev_start_xmit")
+SEC(VT_TP "net_dev_start_xmit")
 int BPF_PROG(vt_start_xmit, struct sk_buff *skb, struct net_device *dev)
 {
 	struct vt_found found;
@@ -119,15 +119,15 @@ int BPF_PROG(vt_start_xmit, struct sk_buff *skb, struct net_device *dev)
 	barrier_var(at);
 	if (at >= VT_STAMPS)
 		return 0;
-	if ((__u8)(slot->stamp[at] >> 48) != VT_HOOK_UPLINK_EGRESS || slot->ifindex[at] != dev->ifindex)
+	if ((__u8)(slot->stamp[at] >> 48) != VT_HOOK_UPLINK_EGRESS || slot->ifindex[at] != vt_get(dev, ifindex))
 		return 0;
-	vt_write(slot, found, VT_HOOK_START_XMIT, dev->ifindex, bpf_ktime_get_ns());
+	vt_write(slot, found, VT_HOOK_START_XMIT, vt_get(dev, ifindex), bpf_ktime_get_ns());
 	vt_complete(slot, found);
 	return 0;
 }
 
 /* Right behind vt_netif_rx: the zero line of tracepoints. */
-SEC("tp_btf/netif_rx")
+SEC(VT_TP "netif_rx")
 int BPF_PROG(vt_null_tracepoint, struct sk_buff *skb)
 {
 	vt_run(VT_TYPE_TRACEPOINT);

@@ -43,9 +43,19 @@ static __always_inline struct vt_device *vt_lookup_device(__u32 netns, __u32 ifi
 }
 _Static_assert(VT_DEVICES == 1 << 14, "vt_lookup_device takes 14 bits of the hash");
 
+static __always_inline __u32 vt_inode(const struct net *net)
+{
+	return vt_get(net, ns.inum);
+}
+
 static __always_inline __u32 vt_netns(struct net_device *device)
 {
-	return device->nd_net.net->ns.inum;
+	return vt_inode(vt_get(device, nd_net.net));
+}
+
+static __always_inline __u32 vt_netns_of(struct sock *sk)
+{
+	return vt_inode(vt_get(sk, __sk_common.skc_net.net));
 }
 
 static __always_inline __u32 vt_address_place(__u64 high, __u64 low)
@@ -62,9 +72,9 @@ __noinline int vt_search_address(__u64 high, __u64 low)
 	for (__u32 probe = 0; probe < VT_PROBES; probe++) {
 		struct vt_address *address = &vt_addresses[(first + probe) & (VT_ADDRESSES - 1)];
 
-		if (address->low == low && address->high == high)
+		if (VT_BOTH(address->low == low, address->high == high))
 			return address->owner;
-		if (!address->low && !address->high) /* never used */
+		if (VT_BOTH(!address->low, !address->high)) /* never used */
 			break;
 	}
 	return 0;
@@ -163,8 +173,8 @@ static __always_inline void vt_learn_socket(__u64 number, __u16 target, __u16 fl
 static __always_inline __u64 vt_cgroup_of(struct task_struct *task)
 {
 	if (cfg_cgroup_subsys < 0)
-		return task->cgroups->dfl_cgrp->kn->id;
-	return task->cgroups->subsys[cfg_cgroup_subsys & 15]->cgroup->kn->id;
+		return vt_get(vt_get(vt_get(vt_get(task, cgroups), dfl_cgrp), kn), id);
+	return vt_get(vt_get(vt_get(vt_get(vt_get(task, cgroups), subsys[cfg_cgroup_subsys & 15]), cgroup), kn), id);
 }
 
 /* The group of a process; NULL: nobody's. */
@@ -177,7 +187,7 @@ static __always_inline struct vt_group *vt_group_of(struct task_struct *task)
 
 		if (!group->target)
 			return NULL;
-		if (group->cgroup ? group->cgroup == cgroup : group->tgid == (__u32)task->tgid)
+		if (group->cgroup ? group->cgroup == cgroup : group->tgid == (__u32)vt_get(task, tgid))
 			return group;
 	}
 	return NULL;
@@ -186,7 +196,7 @@ static __always_inline struct vt_group *vt_group_of(struct task_struct *task)
 /* That of the process that runs now: only where it is the one that acts. */
 static __always_inline struct vt_group *vt_current_group(void)
 {
-	return vt_group_of(bpf_get_current_task_btf());
+	return vt_group_of(vt_current_task());
 }
 
 #endif

@@ -14,6 +14,7 @@ struct vt_packet {
 	bool cut; /* IPv6 only: a fragment, see vt_is_fragment() */
 };
 
+#ifndef VT_FALLBACK /* which has its own in fallback.h */
 /*
  * A number for a pointer: its distance from vt_base. Only a privileged program
  * may subtract pointers, and the compiler would turn this into something the
@@ -27,6 +28,7 @@ static __always_inline __u64 vt_number(const void *pointer)
 	asm volatile("%0 -= %1" : "+r"(number) : "r"(base));
 	return number;
 }
+#endif
 
 /*
  * What an owner word begins with. Structs of the kernel lie at multiples of 8,
@@ -40,10 +42,10 @@ static __always_inline __u64 vt_key(const struct sk_buff *skb)
 
 static __always_inline unsigned char *vt_network(const struct sk_buff *skb)
 {
-	__u32 offset = skb->network_header;
+	__u32 offset = vt_get(skb, network_header);
 
 	/* not known yet where a driver without GRO hands a packet to netif_receive_skb: it begins there */
-	return VT_LIKELY(offset) ? skb->head + offset : skb->data;
+	return VT_LIKELY(offset) ? vt_get(skb, head) + offset : vt_get(skb, data);
 }
 
 /*
@@ -53,7 +55,7 @@ static __always_inline unsigned char *vt_network(const struct sk_buff *skb)
  */
 static __always_inline __u64 vt_word(const void *address)
 {
-	return vt_cast(struct timespec64, address)->tv_sec;
+	return vt_get(vt_cast(struct timespec64, address), tv_sec);
 }
 
 /* Bytes of the IP header that ends before the transport header, from its first word. */
@@ -65,8 +67,8 @@ static __always_inline __u32 vt_header(__u64 first, bool ipv6)
 /* Packets on the wire that this one stands for, or will be cut into. */
 static __always_inline __u16 vt_segments(struct sk_buff *skb)
 {
-	struct skb_shared_info *shared = vt_cast(struct skb_shared_info, skb->head + skb->end);
-	__u16 segments = shared->gso_segs;
+	struct skb_shared_info *shared = vt_cast(struct skb_shared_info, vt_get(skb, head) + vt_get(skb, end));
+	__u16 segments = vt_get(shared, gso_segs);
 
 	return segments ? segments : 1;
 }
@@ -74,7 +76,7 @@ static __always_inline __u16 vt_segments(struct sk_buff *skb)
 /* Bytes between skb->data and the network header: those of the link layer, at hooks where they are there. */
 static __always_inline __u32 vt_link_header(const struct sk_buff *skb)
 {
-	__u64 bytes = (__u64)vt_network(skb) - (__u64)skb->data;
+	__u64 bytes = (__u64)vt_network(skb) - (__u64)vt_get(skb, data);
 
 	barrier_var(bytes); /* pointers may be subtracted in 64 bits only */
 	return bytes;
@@ -112,6 +114,7 @@ static __always_inline __u64 vt_ident(const struct sk_buff *skb, bool ipv6, __u8
 	return vt_ident_of(vt_word(network), network, ipv6, protocol);
 }
 
+#ifndef VT_FALLBACK
 /* When this kernel's TCP sent the packet; 0 where that is not known. */
 static __always_inline __u64 vt_birth(struct sk_buff *skb)
 {
@@ -119,8 +122,9 @@ static __always_inline __u64 vt_birth(struct sk_buff *skb)
 		return 0;
 	if (BPF_CORE_READ_BITFIELD(skb, tstamp_type) != VT_TSTAMP_MONOTONIC)
 		return 0;
-	return skb->tstamp;
+	return vt_get(skb, tstamp);
 }
+#endif
 
 /* `ports`: the first four bytes of the transport header, in memory's order. */
 static __always_inline void vt_parse_ports(struct vt_packet *packet, __u32 ports, const unsigned char *transport)
@@ -147,15 +151,15 @@ static __always_inline unsigned char *vt_skip_extensions(unsigned char *at, __u8
 
 		if (*next != 0 && *next != 43 && *next != 60) /* hop-by-hop, routing, destination options */
 			break;
-		*next = option->nexthdr;
-		at += (option->hdrlen + 1) * 8;
+		*next = vt_get(option, nexthdr);
+		at += (vt_get(option, hdrlen) + 1) * 8;
 	}
 	return at;
 }
 
 static __always_inline __u64 vt_half(struct in6_addr *address, int word)
 {
-	return (__u64)address->in6_u.u6_addr32[word + 1] << 32 | address->in6_u.u6_addr32[word];
+	return (__u64)vt_get(address, in6_u.u6_addr32[word + 1]) << 32 | vt_get(address, in6_u.u6_addr32[word]);
 }
 
 /* The part of vt_parse() for IPv6. Not inlined: programs are small where most packets pass. */
@@ -170,7 +174,7 @@ VT_COLD void vt_parse_ipv6(const struct sk_buff *skb, struct vt_packet *packet)
 	packet->source_low = vt_half(&ip->saddr, 2);
 	packet->target_high = vt_half(&ip->daddr, 0);
 	packet->target_low = vt_half(&ip->daddr, 2);
-	packet->protocol = ip->nexthdr;
+	packet->protocol = vt_get(ip, nexthdr);
 	packet->cut = false;
 	transport = vt_skip_extensions(network + sizeof(*ip), &packet->protocol);
 	if (packet->protocol == VT_IPPROTO_FRAGMENT) {
@@ -193,8 +197,8 @@ static __always_inline bool vt_parse(const struct sk_buff *skb, struct vt_packet
 	__u32 ports;
 
 	packet->source_port = packet->target_port = 0;
-	if (VT_UNLIKELY(skb->protocol != bpf_htons(VT_ETH_P_IP))) {
-		if (skb->protocol != bpf_htons(VT_ETH_P_IPV6))
+	if (VT_UNLIKELY(vt_get(skb, protocol) != bpf_htons(VT_ETH_P_IP))) {
+		if (vt_get(skb, protocol) != bpf_htons(VT_ETH_P_IPV6))
 			return false;
 		vt_parse_ipv6(skb, packet);
 		return true;
@@ -224,7 +228,7 @@ static __always_inline bool vt_parse_brief(const struct sk_buff *skb, struct vt_
 	unsigned char *network;
 
 	if (cfg_filter_protocol || cfg_filter_port || cfg_filter_peer ||
-	    VT_UNLIKELY(skb->protocol != bpf_htons(VT_ETH_P_IP)))
+	    VT_UNLIKELY(vt_get(skb, protocol) != bpf_htons(VT_ETH_P_IP)))
 		return vt_parse(skb, packet);
 	network = vt_network(skb);
 	packet->ipv6 = false;

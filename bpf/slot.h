@@ -324,7 +324,7 @@ static __always_inline bool vt_held(struct vt_slot *slot, struct sk_buff *skb)
  */
 static __always_inline bool vt_same(struct vt_slot *slot, struct sk_buff *skb)
 {
-	__u64 birth = slot->birth, stamp = skb->tstamp;
+	__u64 birth = slot->birth, stamp = vt_get(skb, tstamp);
 
 	if (oracle_blind)
 		return true;

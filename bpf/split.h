@@ -57,12 +57,12 @@ static __always_inline bool vt_segment_of(struct vt_global *global, struct vt_sl
 	if (last >= VT_STAMPS)
 		return false;
 	barrier_var(last);
-	if (last >= VT_STAMPS || whole->ifindex[last] != dev->ifindex ||
+	if (last >= VT_STAMPS || whole->ifindex[last] != vt_get(dev, ifindex) ||
 	    (vt_last_hook(whole) == VT_HOOK_PORT_EGRESS) != (vt_netns(dev) == cfg_host_netns))
 		return false;
-	if (skb->protocol != (ipv6 ? bpf_htons(VT_ETH_P_IPV6) : bpf_htons(VT_ETH_P_IP)))
+	if (vt_get(skb, protocol) != (ipv6 ? bpf_htons(VT_ETH_P_IPV6) : bpf_htons(VT_ETH_P_IP)))
 		return false;
-	if (whole->birth && (__u64)skb->tstamp != whole->birth)
+	if (whole->birth && (__u64)vt_get(skb, tstamp) != whole->birth)
 		return false;
 	first = vt_word(network);
 	if (!ipv6) {
@@ -100,7 +100,7 @@ VT_COLD void vt_split(struct sk_buff *skb, struct vt_found whole, bool first)
 	to->ident = vt_ident(skb, from->flags & VT_FLAG_IPV6, from->protocol);
 	to->birth = from->birth;
 	to->ready = 0;
-	to->length = skb->len - vt_link_header(skb);
+	to->length = vt_get(skb, len) - vt_link_header(skb);
 	to->target[VT_INGRESS] = in;
 	to->target[VT_EGRESS] = out;
 	to->peer[VT_INGRESS] = from->peer[VT_INGRESS];
@@ -112,7 +112,7 @@ VT_COLD void vt_split(struct sk_buff *skb, struct vt_found whole, bool first)
 }
 
 /* A device's driver gets a packet: a segment of the one that was last noted? */
-SEC("tp_btf/net_dev_start_xmit")
+SEC(VT_TP "net_dev_start_xmit")
 int BPF_PROG(vt_segment, struct sk_buff *skb, struct net_device *dev)
 {
 	struct vt_global *global = vt_global_of();

@@ -103,7 +103,7 @@ static __always_inline struct vt_slot *vt_start(struct sk_buff *skb, const struc
 	slot->hash = 0;
 	slot->ready = 0;
 	/* behind the link layer, wherever skb->data stands at this hook */
-	slot->length = skb->len - vt_link_header(skb);
+	slot->length = vt_get(skb, len) - vt_link_header(skb);
 	slot->skew = 0;
 	slot->target[VT_INGRESS] = origin->target[VT_INGRESS];
 	slot->target[VT_EGRESS] = origin->target[VT_EGRESS];
@@ -153,7 +153,7 @@ static __always_inline int vt_destined(const struct vt_packet *packet)
  */
 VT_COLD void vt_learn_published(struct sk_buff *skb, __u16 target)
 {
-	__u64 conntrack = skb->_nfct;
+	__u64 conntrack = vt_get(skb, _nfct);
 	struct nf_conntrack_tuple *original;
 	__u64 high, low;
 	__u16 port, *owner;
@@ -163,17 +163,17 @@ VT_COLD void vt_learn_published(struct sk_buff *skb, __u16 target)
 	if (conntrack <= VT_NFCT_INFO || (conntrack & VT_NFCT_INFO) > VT_CT_NEW)
 		return;
 	original = &vt_cast(struct nf_conn, conntrack & ~VT_NFCT_INFO)->tuplehash[0].tuple;
-	if (original->src.l3num == VT_NFPROTO_IPV4) {
+	if (vt_get(original, src.l3num) == VT_NFPROTO_IPV4) {
 		high = 0;
-		low = 0xffffULL << 32 | original->dst.u3.all[0];
+		low = 0xffffULL << 32 | vt_get(original, dst.u3.all[0]);
 	} else {
-		high = (__u64)original->dst.u3.all[1] << 32 | original->dst.u3.all[0];
-		low = (__u64)original->dst.u3.all[3] << 32 | original->dst.u3.all[2];
+		high = (__u64)vt_get(original, dst.u3.all[1]) << 32 | vt_get(original, dst.u3.all[0]);
+		low = (__u64)vt_get(original, dst.u3.all[3]) << 32 | vt_get(original, dst.u3.all[2]);
 	}
 	if (vt_lookup_address(high, low) != VT_ADDRESS_HOST)
 		return;
-	port = bpf_ntohs(original->dst.u.all);
-	protocol = original->dst.protonum;
+	port = bpf_ntohs(vt_get(original, dst.u.all));
+	protocol = vt_get(original, dst.protonum);
 	if (protocol != VT_IPPROTO_TCP && protocol != VT_IPPROTO_UDP)
 		return;
 	owner = &vt_ports[protocol == VT_IPPROTO_UDP][port];
@@ -211,8 +211,7 @@ __noinline int vt_count_copy(__u32 index, __u32 shared, __u32 in, __u32 out)
 /* Is this one of several copies that a bridge has made? TCP sends copies too, of what it may have to send again. */
 static __always_inline bool vt_shared(struct sk_buff *skb, __u32 hook)
 {
-	return hook == VT_HOOK_PORT_EGRESS && BPF_CORE_READ_BITFIELD(skb, cloned) &&
-	       BPF_CORE_READ_BITFIELD(skb, fclone) != VT_FCLONE_CLONE;
+	return hook == VT_HOOK_PORT_EGRESS && VT_BITFIELD(skb, cloned) && VT_BITFIELD(skb, fclone) != VT_FCLONE_CLONE;
 }
 
 /*
