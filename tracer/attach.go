@@ -49,51 +49,87 @@ type attacher struct {
 	programs map[string]*ebpf.Program
 	inside   bool // the calling thread is in the namespace already
 	attached *tally
+	choice   *choice   // nil: each hook's first provider
+	clsact   *clsact   // nil: none is attached
 	later    *schedule // takes what is to be attached; nil: it is attached at once
 }
 
 // in attaches in a namespace: later, while the programs are still being loaded.
 func (t *Tracer) in(ns *netns.NS) attacher {
-	return attacher{ns: ns, programs: t.kernel.programs, attached: t.attached, later: t.later}
+	return attacher{
+		ns: ns, programs: t.kernel.programs, attached: t.attached, choice: t.choice, clsact: t.clsact, later: t.later,
+	}
 }
 
-// with calls attach inside the namespace with a program.
-func (a attacher) with(name string, attach func(*ebpf.Program) error) error {
-	if a.inside {
-		return attach(a.programs[name])
-	}
-	inside := func(program *ebpf.Program) error {
-		return a.ns.Do(func() error { return attach(program) })
-	}
-	if a.later != nil {
-		a.later.add(name, inside)
-		return nil
-	}
-	return inside(a.programs[name])
-}
-
-// tcx attaches at a device, behind what is there already. A null hop goes right
-// behind its stamp: what somebody else has attached there since would else be
-// taken for the stamp's cost, and out of the journey.
-func (a attacher) tcx(to *links, h HookSpec, ifindex int) error {
-	return a.with(h.Program, func(program *ebpf.Program) error {
-		anchor := link.Tail()
-		if h.Behind != "" {
-			anchor = link.AfterProgram(a.programs[h.Behind])
-		}
-		attach := ebpf.AttachTCXIngress
-		if h.Egress {
-			attach = ebpf.AttachTCXEgress
-		}
-		l, err := link.AttachTCX(link.TCXOptions{
-			Interface: ifindex, Program: program, Attach: attach, Anchor: anchor,
+// with calls attach inside the namespace with a program, by the first provider that works.
+func (a attacher) with(h HookSpec, attach func(candidate, *ebpf.Program) error) error {
+	inside := func() error {
+		return a.take(h, func(one candidate, program *ebpf.Program) error {
+			if a.inside {
+				return attach(one, program)
+			}
+			return a.ns.Do(func() error { return attach(one, program) })
 		})
+	}
+	if a.inside || a.later == nil {
+		return inside()
+	}
+	a.later.add(h.Program, inside)
+	return nil
+}
+
+// device attaches at a device.
+func (a attacher) device(to *links, h HookSpec, ifindex int) error {
+	return a.with(h, func(one candidate, program *ebpf.Program) error {
+		attach := a.tcx
+		if one.provider == ProviderClsact {
+			attach = a.filter
+		}
+		l, err := attach(h, ifindex, program)
+		if errors.Is(err, errOccupied) {
+			a.choice.leaveOut(h, fmt.Sprintf("device %d", ifindex), err)
+			return nil
+		}
 		if err != nil {
-			return attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "tcx (Linux 6.6)", err)
+			return err
 		}
 		to.devices = append(to.devices, a.attached.hold(h, l))
 		return nil
 	})
+}
+
+// tcx attaches behind what is there already. A null hop goes right behind its
+// stamp: what somebody else has attached there since would else be taken for the
+// stamp's cost, and out of the journey.
+func (a attacher) tcx(h HookSpec, ifindex int, program *ebpf.Program) (link.Link, error) {
+	anchor := link.Tail()
+	if h.Behind != "" {
+		behind := a.programs[h.Behind]
+		if behind == nil {
+			return nil, fmt.Errorf("attach %s behind %s: that one is not there", h.Program, h.Behind)
+		}
+		anchor = link.AfterProgram(behind)
+	}
+	attach := ebpf.AttachTCXIngress
+	if h.Egress {
+		attach = ebpf.AttachTCXEgress
+	}
+	l, err := link.AttachTCX(link.TCXOptions{
+		Interface: ifindex, Program: program, Attach: attach, Anchor: anchor,
+	})
+	if err != nil {
+		return nil, attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "tcx (Linux 6.6)", err)
+	}
+	return l, nil
+}
+
+// filter attaches by clsact, before what is there already.
+func (a attacher) filter(h HookSpec, ifindex int, program *ebpf.Program) (link.Link, error) {
+	l, err := a.clsact.attach(a.ns, h, ifindex, program)
+	if err != nil {
+		return nil, attachError(fmt.Sprintf("%s at device %d", h.Program, ifindex), "a clsact qdisc (CONFIG_NET_CLS_BPF)", err)
+	}
+	return l, nil
 }
 
 // Priorities of the first and last border: a link may take neither end of the
@@ -119,7 +155,10 @@ func priorityOf(h HookSpec) int {
 
 // netfilter attaches at a hook of the namespace, for IPv4 and IPv6.
 func (a attacher) netfilter(to *links, h HookSpec, priority int) error {
-	return a.with(h.Program, func(program *ebpf.Program) error {
+	return a.with(h, func(one candidate, program *ebpf.Program) error {
+		if one.provider == ProviderTrampoline {
+			return a.trampoline(to, h)
+		}
 		for _, family := range []link.NetfilterProtocolFamily{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
 			l, err := netfilterFamily(program, h, priority, family)
 			if err != nil {
@@ -129,6 +168,20 @@ func (a attacher) netfilter(to *links, h HookSpec, priority int) error {
 		}
 		return nil
 	})
+}
+
+// trampoline takes a hook of netfilter by functions, which all namespaces share.
+func (a attacher) trampoline(to *links, h HookSpec) error {
+	object, err := a.choice.fallback()
+	if err != nil {
+		return err
+	}
+	l, err := object.trampoline()
+	if err != nil {
+		return attachError(fmt.Sprintf("%s at %s", h.Program, h.Point), "trampolines (fentry, Linux 5.5)", err)
+	}
+	to.held = append(to.held, a.attached.hold(h, l))
+	return nil
 }
 
 func netfilterFamily(program *ebpf.Program, h HookSpec, priority int, family link.NetfilterProtocolFamily) (link.Link, error) {
@@ -149,8 +202,17 @@ func netfilterFamily(program *ebpf.Program, h HookSpec, priority int, family lin
 
 // tracepoint attaches for the whole machine.
 func (a attacher) tracepoint(to *links, h HookSpec) error {
-	return a.with(h.Program, func(program *ebpf.Program) error {
-		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+	return a.with(h, func(one candidate, program *ebpf.Program) error {
+		var l link.Link
+		var err error
+		if one.fallback {
+			var object *fallback
+			if object, err = a.choice.fallback(); err == nil {
+				l, err = object.attach(one.program)
+			}
+		} else {
+			l, err = link.AttachTracing(link.TracingOptions{Program: program})
+		}
 		if err != nil {
 			return attachError(h.Program, "BTF tracepoints (Linux 5.5)", err)
 		}

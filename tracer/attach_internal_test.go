@@ -51,7 +51,7 @@ func TestNullHopIsRightBehind(t *testing.T) {
 		tcx("stamp", ScopeDevice, true, "", ""), tcx("foreign", ScopeDevice, true, "", ""),
 		behind("stamp", tcx("null", ScopeDevice, true, "", "")),
 	} {
-		if err := a.tcx(&held, h, device); err != nil {
+		if err := a.device(&held, h, device); err != nil {
 			t.Fatal(err)
 		}
 	}

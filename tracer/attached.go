@@ -69,13 +69,16 @@ func (t *tally) add(hook string, n int) {
 
 // counted is a link that is told of when it is closed.
 type counted struct {
-	link.Link
-	gone func()
+	link.Link // nil: one of several users of what is attached
+	gone      func()
 }
 
 // Close implements link.Link.
 func (c *counted) Close() error {
 	c.gone()
+	if c.Link == nil {
+		return nil
+	}
 	return c.Link.Close()
 }
 
@@ -93,7 +96,7 @@ func (t *Tracer) attachments() []Attachment {
 			return
 		}
 		seen[name] = true
-		all = append(all, Attachment{Hook: name, Provider: h.Provider, Links: n})
+		all = append(all, Attachment{Hook: name, Provider: t.choice.provider(h), Links: n})
 	}
 	for _, h := range Hooks() {
 		if h.Provider == ProviderIterator || !t.facts.programs[h.Program] || !h.wants(t.cfg.Detail) || !h.by(t.devicesBy) {

@@ -221,7 +221,8 @@ func (c *cycle) attach() (took time.Duration, err error) {
 
 // within runs fn inside a namespace, and returns the processor time of its thread.
 func (c *cycle) within(ns *netns.NS, fn func(a attacher) error) (took time.Duration, err error) {
-	a := attacher{ns: ns, programs: c.tracer.kernel.programs, attached: c.tracer.attached, inside: true}
+	a := c.tracer.in(ns)
+	a.inside, a.later = true, nil
 	err = ns.Do(func() (err error) {
 		took, err = metered(func() error { return fn(a) })
 		return err

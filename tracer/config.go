@@ -24,7 +24,9 @@ type Config struct {
 	Capacity    int    // most targets at a time; default 8
 	// Devices takes the borders of devices: ProviderTCX or ProviderTracepoint;
 	// "": tcx up to 64 targets, tracepoints from the first target above on.
-	Devices  Provider
+	Devices Provider
+	// Refuse are providers that are not used, as if this kernel did not allow them.
+	Refuse   []Provider
 	Interval time.Duration // length of a round; default 1 s
 	Slow     time.Duration // journeys from this latency on are recorded whole; 0: none
 	Sample   uint32        // one in so many journeys is recorded whole; 0: none
@@ -73,6 +75,8 @@ type Config struct {
 	Log      *slog.Logger // default: discards
 
 	functions bool // those of detail functions too, which else is detail tables
+
+	missing []Missing // at a detail that this run came down from
 
 	object func() (*ebpf.CollectionSpec, error) // a test's; default: bpf.LoadKernel
 }

@@ -56,7 +56,7 @@ func TestOrderOfHops(t *testing.T) {
 	})
 }
 
-func orderOfHops(t *testing.T, wire lab.WireKind, cfg tracer.Config) {
+func orderOfHops(t *testing.T, wire lab.WireKind, cfg tracer.Config) tracer.Snapshot {
 	t.Helper()
 	detail := cfg.Detail
 	s := newStage(t, lab.Config{
@@ -109,6 +109,7 @@ func orderOfHops(t *testing.T, wire lab.WireKind, cfg tracer.Config) {
 		}
 	}
 	sameBetween(t, snapshot)
+	return snapshot
 }
 
 // sameBetween holds that what one target sends to another is what that one gets.

@@ -17,6 +17,11 @@ const (
 	ProviderNetfilter  Provider = "netfilter"  // of one namespace, IPv4 and IPv6 each, since Linux 6.4
 	ProviderTracepoint Provider = "tracepoint" // of the whole machine (tp_btf)
 	ProviderIterator   Provider = "iterator"   // runs once, over the files of all processes
+
+	// Those that hooks come down to where a kernel does not allow the first ones.
+	ProviderClsact        Provider = "clsact" // a filter of one device, instead of tcx
+	ProviderRawTracepoint Provider = "raw_tp" // of the whole machine, instead of tracepoint
+	ProviderTrampoline    Provider = "fentry" // of the whole machine, at functions (fentry, fexit), instead of netfilter
 )
 
 // Scope is where a hook is attached.

@@ -64,6 +64,11 @@ type kernel struct {
 	bss      *ebpf.Map
 	rest     map[string]*ebpf.Map     // .rodata, which programs are loaded with
 	reasons  func() map[uint32]string // of drops, as this kernel numbers them
+	object   object
+	shared   map[string]*ebpf.Map
+
+	mu       sync.Mutex
+	fallback *fallback // nil: no hook has come down to it
 }
 
 // Targets share the histograms: each has room for half a dozen paths of eight
@@ -100,7 +105,7 @@ func sizesFor(targets, cpus int) sizes {
 }
 
 // load makes the maps, and begins to load the programs.
-func load(o object, cfg Config, f facts, fns *functions) (*kernel, error) {
+func load(o object, cfg Config, f facts, fns *functions, by *choice) (*kernel, error) {
 	if o.err != nil {
 		return nil, o.err
 	}
@@ -127,7 +132,7 @@ func load(o object, cfg Config, f facts, fns *functions) (*kernel, error) {
 	for name, original := range cfg.copies() {
 		spec.Programs[name] = spec.Programs[original].Copy()
 	}
-	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !f.programs[name] })
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !f.programs[name] || !by.loads(name) })
 	variables := spec.Variables
 	if err := freeze(spec); err != nil {
 		return nil, err
@@ -142,6 +147,7 @@ func load(o object, cfg Config, f facts, fns *functions) (*kernel, error) {
 	}
 	spec.Variables = variables
 	k := &kernel{programs: map[string]*ebpf.Program{}}
+	k.object, k.shared = o, maps.Clone(coll.Maps)
 	k.loader = newLoader(o, wanted, maps.Clone(coll.Maps))
 	if fns != nil {
 		fns.load = programLoader(o, maps.Clone(coll.Maps), fns.types)
@@ -178,8 +184,44 @@ func freeze(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
+// fallbackFor makes the fallback object's maps when a hook first comes down to
+// it; first and last are the borders of netfilter that are wanted.
+func (k *kernel) fallbackFor(first, last uint32) func() (*fallback, error) {
+	return func() (*fallback, error) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.fallback != nil {
+			return k.fallback, nil
+		}
+		var err error
+		k.fallback, err = newFallback(k.object.spec, k.shared, k.object.types, first, last)
+		return k.fallback, err
+	}
+}
+
+// misses counts runs of programs that the kernel has left out.
+func (k *kernel) misses() (n uint64) {
+	count := func(program *ebpf.Program) {
+		if stats, err := program.Stats(); err == nil {
+			n += stats.RecursionMisses
+		}
+	}
+	for _, program := range k.programs {
+		count(program)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fallback != nil {
+		k.fallback.each(count)
+	}
+	return n
+}
+
 func (k *kernel) close() error {
 	errs := []error{k.loader.close()}
+	if k.fallback != nil {
+		errs = append(errs, k.fallback.close())
+	}
 	if k.mem != nil {
 		errs = append(errs, k.mem.close())
 	}

@@ -107,12 +107,15 @@ func sooner(a, b *ebpf.ProgramSpec) int {
 
 func (l *loader) work(part *ebpf.CollectionSpec, wanted map[string]*ebpf.ProgramSpec) {
 	for name := l.take(); name != ""; name = l.take() {
+		if err := lacks(wanted[name], l.types); err != nil {
+			l.loaded <- loadedProgram{name: name, err: err}
+			continue
+		}
 		part.Programs = map[string]*ebpf.ProgramSpec{name: wanted[name]}
 		coll, err := ebpf.NewCollectionWithOptions(part, collectionOptions(l.shared, l.types))
 		if err != nil {
-			l.stop()
-			l.loaded <- loadedProgram{name: name, err: loadError(err)}
-			return
+			l.loaded <- loadedProgram{name: name, err: loadError(err)} // the hook comes down to another provider
+			continue
 		}
 		l.loaded <- loadedProgram{name: name, program: coll.DetachProgram(name)}
 		coll.Close()
@@ -129,6 +132,28 @@ func collectionOptions(shared map[string]*ebpf.Map, types *btf.Cache) ebpf.Colle
 		opts.Programs.KernelTypes = kernel
 	}
 	return opts
+}
+
+// lacks tells that the kernel has not a function that a program calls. Loading it
+// would tell too, after a look at the types of all modules, which takes seconds.
+func lacks(program *ebpf.ProgramSpec, types *btf.Cache) error {
+	kernel, err := types.Kernel()
+	if err != nil {
+		return nil //nolint:nilerr // loading tells
+	}
+	for i := range program.Instructions {
+		ins := &program.Instructions[i]
+		if !ins.IsKfuncCall() {
+			continue
+		}
+		var function *btf.Func
+		if err := kernel.TypeByName(ins.Reference(), &function); errors.Is(err, btf.ErrNotFound) {
+			return &UnsupportedError{
+				Feature: "load " + program.Name, Needs: "the kernel's function " + ins.Reference() + " (Linux 6.2)", Err: err,
+			}
+		}
+	}
+	return nil
 }
 
 // functionPrograms are those that are attached to functions of the kernel.
@@ -175,14 +200,10 @@ func (l *loader) stop() {
 	l.next = nil
 }
 
-// each gives out all programs as they come, until one fails.
-func (l *loader) each(do func(name string, program *ebpf.Program) error) error {
+// each gives out all programs as they come, or why one could not be loaded.
+func (l *loader) each(do func(one loadedProgram) error) error {
 	for ; l.left > 0; l.left-- {
-		one := <-l.loaded
-		if one.err != nil {
-			return one.err
-		}
-		if err := do(one.name, one.program); err != nil {
+		if err := do(<-l.loaded); err != nil {
 			return err
 		}
 	}
@@ -205,48 +226,79 @@ func (l *loader) close() error {
 // start it does not matter in which order they are done, as no two of them are
 // at the same place; null hops are, and come when all others stand.
 type schedule struct {
-	byProgram map[string][]func(*ebpf.Program) error
+	byProgram map[string][]func() error
 	all, done int
 	told      func(done, all int) // of each attachment that is done; nil: nobody wants to know
 }
 
 func newSchedule() *schedule {
-	return &schedule{byProgram: map[string][]func(*ebpf.Program) error{}}
+	return &schedule{byProgram: map[string][]func() error{}}
 }
 
-func (s *schedule) add(program string, attach func(*ebpf.Program) error) {
+func (s *schedule) add(program string, attach func() error) {
 	s.byProgram[program] = append(s.byProgram[program], attach)
 	s.all++
 }
 
 // run attaches each program as soon as it is loaded, null programs last: of two
 // tracepoint programs, or two of tcx, the one that was attached first runs first.
-func (s *schedule) run(k *kernel) error {
-	var null []string
-	err := k.loader.each(func(name string, program *ebpf.Program) error {
-		k.programs[name] = program
-		if strings.HasPrefix(name, nullPrefix) {
-			null = append(null, name)
+// failed is told of those that cannot be loaded; what they were for is attached
+// by other providers, or not at all.
+func (s *schedule) run(k *kernel, failed func(name string, err error)) error {
+	err := k.loader.each(func(one loadedProgram) error {
+		if one.err != nil {
+			failed(one.name, one.err)
+		} else {
+			k.programs[one.name] = one.program
+		}
+		if strings.HasPrefix(one.name, nullPrefix) {
 			return nil
 		}
-		return s.attach(name, program)
+		return s.attach(one.name)
 	})
 	// of a null program and its copies, each lies behind the one before
-	slices.SortFunc(null, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
-	for _, name := range null {
+	left := slices.SortedFunc(maps.Keys(s.byProgram), func(a, b string) int {
+		null := func(name string) int { return len(name) * bit(strings.HasPrefix(name, nullPrefix)) }
+		return cmp.Or(null(a)-null(b), strings.Compare(a, b))
+	})
+	for _, name := range left {
 		if err == nil {
-			err = s.attach(name, k.programs[name])
+			err = s.attach(name)
 		}
 	}
 	return err
 }
 
+func bit(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// progress turns attachments that are done into targets, for those who look on.
+func (t *Tracer) progress(targets int) func(done, all int) {
+	if t.cfg.Progress == nil {
+		return nil
+	}
+	last := 0
+	return func(done, all int) {
+		if now := targets * done / all; now > last {
+			last = now
+			t.cfg.Progress(now, targets)
+		}
+	}
+}
+
 // nullPrefix begins the names of null programs.
 const nullPrefix = "vt_null_"
 
-func (s *schedule) attach(name string, program *ebpf.Program) error {
-	for _, attach := range s.byProgram[name] {
-		if err := attach(program); err != nil {
+// attach does what waits for a program, once.
+func (s *schedule) attach(name string) error {
+	waiting := s.byProgram[name]
+	delete(s.byProgram, name)
+	for _, attach := range waiting {
+		if err := attach(); err != nil {
 			return err
 		}
 		if s.done++; s.told != nil {

@@ -157,7 +157,7 @@ func (t *Tracer) attachNeighbour(index int) error {
 	}
 	held := &links{}
 	for _, h := range t.wanted(ScopeForeign) {
-		if err := t.in(t.host).tcx(held, h, index); err != nil {
+		if err := t.in(t.host).device(held, h, index); err != nil {
 			return errors.Join(err, held.close())
 		}
 	}

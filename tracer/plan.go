@@ -216,9 +216,9 @@ func (t *Tracer) attachInterfaces(h HookSpec, target *target, interfaces []topol
 		var err error
 		switch {
 		case h.Scope == ScopeDevice:
-			err = inside.tcx(&target.links, h, i.Dev.Index)
+			err = inside.device(&target.links, h, i.Dev.Index)
 		case i.Peer != nil:
-			err = t.in(t.host).tcx(&target.links, h, i.Peer.Index)
+			err = t.in(t.host).device(&target.links, h, i.Peer.Index)
 		}
 		if err != nil {
 			return err
@@ -247,7 +247,7 @@ func (t *Tracer) attachHost(view topology.Namespace) error {
 			err = attachEach(host, &t.hostLinks, h, uplinks, t.uplinks)
 		case ScopeLoopback:
 			if hostWide {
-				err = host.tcx(&t.hostLinks, h, loopbackIndex)
+				err = host.device(&t.hostLinks, h, loopbackIndex)
 			}
 		case ScopeHost:
 			if hostWide {
@@ -293,7 +293,7 @@ func attachEach(a attacher, to *links, h HookSpec, indexes []int, attached map[i
 		if attached[index] {
 			continue
 		}
-		if err := a.tcx(to, h, index); err != nil {
+		if err := a.device(to, h, index); err != nil {
 			return err
 		}
 	}

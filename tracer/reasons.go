@@ -50,9 +50,9 @@ func loadError(err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
-		return &UnsupportedError{Feature: "load the programs", Needs: "Linux 6.6 or later", Err: verifier}
+		return &UnsupportedError{Feature: "load the programs", Needs: "a kernel that takes them (tried: Linux 6.1 and later)", Err: verifier}
 	case errors.Is(err, ebpf.ErrNotSupported):
-		return &UnsupportedError{Feature: "load the programs", Needs: "Linux 6.6 or later", Err: err}
+		return &UnsupportedError{Feature: "load the programs", Needs: "a kernel that takes them (tried: Linux 6.1 and later)", Err: err}
 	case isPermission(err):
 		return &UnsupportedError{Feature: "load the programs", Needs: "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (or root)", Err: err}
 	}

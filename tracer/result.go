@@ -57,6 +57,7 @@ type Snapshot struct {
 	Journeys []Journey // slow and sampled ones, in order of their end: the last 1,024 since Open
 	Observer Observer
 	Hooks    []Attachment // what is attached now
+	Missing  []Missing    // hooks that this kernel does not offer by any provider: the run does without
 	Notes    []string     // what a reader must know: a bound NFQUEUE, a hook that could not be attached
 	// Environment is what was traced in; nil where it was not read.
 	Environment *environment.Environment

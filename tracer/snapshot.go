@@ -35,7 +35,7 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	t.seen.read(t)
 	s := Snapshot{
 		Version: t.cfg.Version, Kernel: release(), Detail: t.cfg.shown(), Start: t.start,
-		Duration: time.Since(t.start), Final: t.final, Notes: slices.Clone(t.notes),
+		Duration: time.Since(t.start), Final: t.final, Notes: t.allNotes(),
 		Environment: t.cfg.Environment,
 	}
 	drops, err := t.drops()
@@ -69,7 +69,7 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 	for _, record := range t.seen.records {
 		s.Journeys = append(s.Journeys, t.journey(record)...)
 	}
-	s.Observer, s.Hooks = t.observer(s, null), t.attachments()
+	s.Observer, s.Hooks, s.Missing = t.observer(s, null), t.attachments(), t.missing()
 	return s, nil
 }
 
@@ -351,11 +351,7 @@ func (t *Tracer) observer(s Snapshot, null nullLines) Observer {
 	if s.Duration > 0 {
 		o.CPUShare = cost / float64(s.Duration)
 	}
-	for _, program := range t.kernel.programs {
-		if stats, err := program.Stats(); err == nil {
-			o.RecursionMisses += stats.RecursionMisses
-		}
-	}
+	o.RecursionMisses = t.kernel.misses()
 	var perCPU []bpf.KernelVtGlobal
 	if err := t.kernel.maps.VtGlobals.Lookup(uint32(0), &perCPU); err == nil {
 		for _, global := range perCPU {

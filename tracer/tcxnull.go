@@ -65,7 +65,7 @@ func (n *tcxNull) attach(now time.Time) error {
 		}
 		if h.Scope == ScopeUplink {
 			for index := range t.uplinks {
-				errs = append(errs, t.in(t.host).tcx(&n.host, h, index))
+				errs = append(errs, t.in(t.host).device(&n.host, h, index))
 			}
 			continue
 		}
@@ -87,7 +87,7 @@ func (n *tcxNull) attachTargets(rows []HookSpec) []error {
 				continue
 			}
 			for _, h := range rows {
-				errs = append(errs, t.in(target.ns).tcx(held, h, i.Dev.Index))
+				errs = append(errs, t.in(target.ns).device(held, h, i.Dev.Index))
 			}
 		}
 		n.byOwner[target] = held

@@ -25,6 +25,8 @@ type Tracer struct {
 	ring     *ringbuf.Reader
 	facts    facts
 	attached *tally
+	choice   *choice
+	clsact   *clsact
 	start    time.Time
 	ended    time.Time     // when no journey started any more; zero: tracing
 	clock    time.Duration // CLOCK_MONOTONIC at start
@@ -63,8 +65,18 @@ type Tracer struct {
 // not allow it, with a NoWayError for a target that no packet can reach.
 // The caller closes the tracer; ctx ends its goroutines too.
 func Open(ctx context.Context, cfg Config, specs ...TargetSpec) (*Tracer, error) {
+	t, err := open(ctx, cfg, specs)
+	var coarser *coarserError
+	if errors.As(err, &coarser) {
+		cfg.Detail, cfg.missing = DetailDevices, coarser.missing
+		return open(ctx, cfg, specs)
+	}
+	return t, err
+}
+
+func open(ctx context.Context, cfg Config, specs []TargetSpec) (*Tracer, error) {
 	t := &Tracer{
-		cfg: cfg.withDefaults(), host: cfg.Host, attached: newTally(),
+		cfg: cfg.withDefaults(), host: cfg.Host, attached: newTally(), choice: newChoice(cfg), clsact: newClsact(),
 		uplinks: map[int]bool{}, bridges: map[int]bool{}, hostNames: map[int]string{},
 	}
 	if t.cfg.Capacity < len(specs) {
@@ -102,9 +114,10 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	if t.functions, err = findFunctions(t.cfg); err != nil {
 		return err
 	}
-	if t.kernel, err = load(object(), t.cfg, t.facts, t.functions); err != nil {
+	if t.kernel, err = load(object(), t.cfg, t.facts, t.functions, t.choice); err != nil {
 		return err
 	}
+	t.choice.fallback = t.kernel.fallbackFor(edges(t.edgeRows()))
 	if err := t.probe(); err != nil {
 		return err
 	}
@@ -120,10 +133,13 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	if err := t.attachAll(view, targets); err != nil {
 		return err
 	}
-	if err := t.later.run(t.kernel); err != nil {
+	if err := t.later.run(t.kernel, t.failed); err != nil {
 		return err
 	}
 	t.later = nil
+	if err := t.settle(); err != nil {
+		return err
+	}
 	if t.cycle != nil {
 		if _, err := t.cycle.attach(); err != nil {
 			return err
@@ -141,20 +157,6 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	}
 	t.begin(ctx)
 	return nil
-}
-
-// progress turns attachments that are done into targets, for those who look on.
-func (t *Tracer) progress(targets int) func(done, all int) {
-	if t.cfg.Progress == nil {
-		return nil
-	}
-	last := 0
-	return func(done, all int) {
-		if now := targets * done / all; now > last {
-			last = now
-			t.cfg.Progress(now, targets)
-		}
-	}
 }
 
 // readTargets reads how targets are connected, and gives them numbers.

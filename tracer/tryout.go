@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -107,11 +108,17 @@ func (t *trial) load(cfg Config) error {
 	}
 	t.specs = t.object.spec.Copy().Programs
 	var err error
+	by := newChoice(cfg)
 	t.kernel, err = load(t.object, cfg, facts{
 		hostNetns: cfg.Host.Inode(), queue: true, hostMode: true, bridge: true, sockets: true,
 		napi: true, splits: true, switchable: true, programs: map[string]bool{}, // loaded one by one
-	}, nil)
-	return err
+	}, nil, by)
+	if err != nil {
+		return err
+	}
+	by.fallback = t.kernel.fallbackFor(edges(Hooks()))
+	t.host.choice, t.host.clsact = by, newClsact()
+	return nil
 }
 
 // rows are the table's, and the borders between chains that detail tables has.
@@ -123,45 +130,44 @@ func (t *trial) rows() []HookSpec {
 	return rows
 }
 
+// try attaches a hook by each of its providers, until one works.
 func (t *trial) try(h HookSpec) Tryout {
+	by := t.host.choice
 	one := Tryout{Spec: h, Hook: h.Name()}
-	for _, way := range t.ways(h) {
-		err := t.loaded(h.Program)
-		if err == nil {
-			err = way.attach()
+	if now, ok := by.now(h); ok && !now.fallback {
+		if err := t.loaded(h.Program); err != nil {
+			by.next(h, now, err)
 		}
-		one.Tried = append(one.Tried, Attempted{Provider: way.provider, Err: err})
-		if err == nil {
-			one.Provider = way.provider
-			break
-		}
+	}
+	err := t.attach(h)
+	by.mu.Lock()
+	defer by.mu.Unlock()
+	state := by.of(h)
+	one.Tried = slices.Clone(state.tried)
+	if len(state.candidates) == 0 {
+		return one
+	}
+	one.Tried = append(one.Tried, Attempted{Provider: state.candidates[0].provider, Err: err})
+	if err == nil {
+		one.Provider = state.candidates[0].provider
 	}
 	return one
 }
 
-// way is how a provider takes a hook.
-type way struct {
-	provider Provider
-	attach   func() error
-}
-
-// ways are the providers of a hook, in the order of preference.
-func (t *trial) ways(h HookSpec) []way {
+func (t *trial) attach(h HookSpec) error {
 	switch h.Provider {
 	case ProviderTCX:
-		return []way{{ProviderTCX, func() error { return t.tcx(h) }}}
+		return t.device(h)
 	case ProviderNetfilter:
-		return []way{{ProviderNetfilter, func() error {
-			priority := priorityOf(h)
-			if h.Border > 0 && h.Border < journey.LastBorder && !h.isNull() {
-				priority = h.Border // the chains' own are not known here, and do not matter
-			}
-			return t.in(h.Scope == ScopeTarget).netfilter(t.links, h, priority)
-		}}}
+		priority := priorityOf(h)
+		if h.Border > 0 && h.Border < journey.LastBorder && !h.isNull() {
+			priority = h.Border // the chains' own are not known here, and do not matter
+		}
+		return t.in(h.Scope == ScopeTarget).netfilter(t.links, h, priority)
 	case ProviderIterator:
-		return []way{{ProviderIterator, func() error { return walkSockets(t.host.programs[h.Program]) }}}
+		return t.host.take(h, func(_ candidate, program *ebpf.Program) error { return walkSockets(program) })
 	}
-	return []way{{ProviderTracepoint, func() error { return t.host.tracepoint(t.links, h) }}}
+	return t.host.tracepoint(t.links, h)
 }
 
 // in is an attacher for the host's namespace or for the target's.
@@ -173,10 +179,7 @@ func (t *trial) in(target bool) attacher {
 	return a
 }
 
-func (t *trial) tcx(h HookSpec) error {
-	if h.Behind != "" && t.host.programs[h.Behind] == nil {
-		return fmt.Errorf("attach %s behind %s: that one is not there", h.Program, h.Behind)
-	}
+func (t *trial) device(h HookSpec) error {
 	index := 0
 	first := t.target.interfaces[0]
 	switch h.Scope {
@@ -194,7 +197,7 @@ func (t *trial) tcx(h HookSpec) error {
 	if index == 0 {
 		return fmt.Errorf("attach %s: there is no such device to try it at", h.Program)
 	}
-	return t.in(h.Scope == ScopeDevice).tcx(t.links, h, index)
+	return t.in(h.Scope == ScopeDevice).device(t.links, h, index)
 }
 
 // bridge is the index of the one that the target is connected to.
@@ -220,6 +223,9 @@ func (t *trial) loadOne(name string) error {
 	program := t.specs[name]
 	if program == nil {
 		return fmt.Errorf("load %s: the BPF object has no such program", name)
+	}
+	if err := lacks(program, t.object.types); err != nil {
+		return err
 	}
 	part := t.object.spec.Copy()
 	part.Variables = nil

@@ -63,9 +63,10 @@ func TestTryHooks(t *testing.T) {
 }
 
 // A program that the verifier rejects takes the hooks that need it with it, and
-// no others; a null hop is not attached without its stamp.
+// no others; a null hop is not attached without its stamp. Where there is another
+// provider, that one takes them.
 func TestTryHooksTellsWhatFails(t *testing.T) {
-	cfg := tracer.Config{}.WithObject(func() (*ebpf.CollectionSpec, error) {
+	cfg := tracer.Config{Refuse: []tracer.Provider{tracer.ProviderClsact, tracer.ProviderRawTracepoint}}.WithObject(func() (*ebpf.CollectionSpec, error) {
 		o, err := bpf.LoadKernel()
 		if err == nil {
 			broken := o.Programs["vt_device_egress"]
@@ -92,5 +93,15 @@ func TestTryHooksTellsWhatFails(t *testing.T) {
 	}
 	if err := byName["device/egress/null"].Err(); !strings.Contains(err.Error(), "behind vt_device_egress") {
 		t.Errorf("its null hop: %v", err)
+	}
+	cfg.Refuse = nil
+	byName = tryHooks(t, cfg)
+	for name, want := range map[string]tracer.Provider{
+		"device/egress": tracer.ProviderClsact, "device/egress/null": tracer.ProviderClsact, "netif_rx": tracer.ProviderRawTracepoint,
+		"device/ingress": tracer.ProviderTCX,
+	} {
+		if one := byName[name]; one.Provider != want || len(one.Tried) == 0 || one.Tried[0].Err == nil && want != tracer.ProviderTCX {
+			t.Errorf("%s: by %q, tried %+v", name, one.Provider, one.Tried)
+		}
 	}
 }

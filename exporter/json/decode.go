@@ -122,6 +122,14 @@ func decode(d document) (s tracer.Snapshot, err error) {
 	if s.Journeys, err = each("journeys", d.Journeys, decodeJourney); err != nil {
 		return s, err
 	}
+	if s.Hooks, err = each("hooks", d.Hooks, sure(func(a attached) tracer.Attachment {
+		return tracer.Attachment{Hook: a.Hook, Provider: tracer.Provider(a.Provider), Links: a.Links}
+	})); err != nil {
+		return s, err
+	}
+	if s.Missing, err = each("missing", d.Missing, sure(func(m missing) tracer.Missing { return tracer.Missing(m) })); err != nil {
+		return s, err
+	}
 	s.Notes, err = each("notes", d.Notes, sure(same[string]))
 	return s, err
 }

@@ -20,8 +20,23 @@ type document struct {
 	Journeys  []journey `json:"journeys"`
 	Observer  observer  `json:"observer"`
 	Notes     []string  `json:"notes"`
+	// Hooks and Missing are not in documents of versions that had one provider of each hook.
+	Hooks   []attached `json:"hooks"`
+	Missing []missing  `json:"missing"`
 	// Environment is of the first documents that had it, of schema 1, missing in older ones.
 	Environment *environment.Environment `json:"environment"`
+}
+
+type attached struct {
+	Hook     string `json:"hook"`
+	Provider string `json:"provider"`
+	Links    int    `json:"links"`
+}
+
+type missing struct {
+	Hook    string `json:"hook"`
+	Borders string `json:"borders"`
+	Why     string `json:"why"`
 }
 
 type target struct {

@@ -76,6 +76,10 @@ func encode(s tracer.Snapshot) document {
 		Journeys:  all(s.Journeys, encodeJourney),
 		Observer:  encodeObserver(s.Observer),
 		Notes:     all(s.Notes, same),
+		Hooks: all(s.Hooks, func(a tracer.Attachment) attached {
+			return attached{Hook: a.Hook, Provider: string(a.Provider), Links: a.Links}
+		}),
+		Missing: all(s.Missing, func(m tracer.Missing) missing { return missing(m) }),
 
 		Environment: s.Environment,
 	}

@@ -58,6 +58,14 @@ func small() tracer.Snapshot {
 	nginx.Paths[0].Hops[0].Latency.Rounds = nginx.Paths[0].Hops[0].Latency.Rounds[:1]
 	nginx.Waiting = tracer.Waiting{}
 	s.Targets = []tracer.Target{nginx}
+	s.Hooks = []tracer.Attachment{
+		{Hook: "port/egress", Provider: tracer.ProviderClsact, Links: 1},
+		{Hook: "target/input/last", Provider: tracer.ProviderTrampoline, Links: 1},
+	}
+	s.Missing = []tracer.Missing{{
+		Hook: "host/forward/null", Borders: "two programs, right behind FORWARD's first border",
+		Why: "netfilter: load program: invalid argument",
+	}}
 	s.Journeys = s.Journeys[1:]
 	return s
 }
@@ -292,7 +300,7 @@ func TestDocumentsOfOlderVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := small()
-	want.Environment = nil
+	want.Environment, want.Hooks, want.Missing = nil, nil, nil
 	want.Observer.Budget, want.Observer.SelfCheck, want.Observer.Observed = nil, nil, want.Duration
 	want.Observer.Recorded = 0
 	for i := range want.Targets {

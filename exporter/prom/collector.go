@@ -264,6 +264,9 @@ func (c *Collector) exposeObserver(to emit, s tracer.Snapshot) {
 		to.gauge(c.gauges.hook, attached, h.Hook, string(h.Provider))
 		to.gauge(c.gauges.hookLinks, float64(h.Links), h.Hook, string(h.Provider))
 	}
+	for _, m := range s.Missing {
+		to.gauge(c.gauges.hookMissing, 1, m.Hook)
+	}
 	if c.cfg.EngineUp != nil {
 		up := 0.0
 		if c.cfg.EngineUp() {

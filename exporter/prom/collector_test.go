@@ -111,6 +111,20 @@ func TestMetricsAreNamedByTheConventions(t *testing.T) {
 	}
 }
 
+// Which provider each hook has, and which hooks are missing.
+func TestHooksOfOlderKernels(t *testing.T) {
+	s := sample.Snapshot()
+	s.Hooks = []tracer.Attachment{{Hook: "port/egress", Provider: tracer.ProviderClsact, Links: 2}}
+	s.Missing = []tracer.Missing{{Hook: "recv_length", Why: "no such tracepoint"}}
+	all := gather(t, New(Config{Source: &fixed{snapshot: s}}))
+	if v := pick(t, all["vethtrace_hook_links"], "hook", "port/egress", "provider", "clsact").GetGauge().GetValue(); v != 2 {
+		t.Errorf("%v links", v)
+	}
+	if v := pick(t, all["vethtrace_hook_missing"], "hook", "recv_length").GetGauge().GetValue(); v != 1 {
+		t.Errorf("missing: %v", v)
+	}
+}
+
 func TestFormsAreWhatWasAskedFor(t *testing.T) {
 	for _, form := range []Form{{Native: true}, {Classic: true}} {
 		all := gather(t, New(Config{Source: &fixed{snapshot: sample.Snapshot()}, Form: form}))

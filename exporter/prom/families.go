@@ -119,6 +119,7 @@ type gauges struct {
 	engineUp    *definition
 	hook        *definition
 	hookLinks   *definition
+	hookMissing *definition
 }
 
 func newGauges() gauges {
@@ -142,14 +143,15 @@ func newGauges() gauges {
 		scrapeTime: gaugeOf("scrape_duration_seconds", "Time that collecting these metrics took."),
 		hook: gaugeOf("hook_attached", "Whether a hook is attached now: 1, or 0. Null hops come and go under load; with a budget all hooks do.",
 			"hook", "provider"),
-		hookLinks: gaugeOf("hook_links", "In how many places a hook is attached now: devices, namespaces by family, or the machine.", "hook", "provider"),
-		engineUp:  gaugeOf("engine_up", "Whether the engine answers: 1, or 0 while starts and stops are not noticed."),
+		hookLinks:   gaugeOf("hook_links", "In how many places a hook is attached now: devices, namespaces by family, or the machine.", "hook", "provider"),
+		hookMissing: gaugeOf("hook_missing", "A hook that this kernel does not offer by any provider: always 1; there is none where all hooks work.", "hook"),
+		engineUp:    gaugeOf("engine_up", "Whether the engine answers: 1, or 0 while starts and stops are not noticed."),
 	}
 }
 
 func (g gauges) all() []*definition {
 	return []*definition{
 		g.inFlight, g.unpredicted, g.unseen, g.target, g.stampCost, g.stamps, g.share, g.missed, g.ringLost, g.unpathed,
-		g.targets, g.scrapeTime, g.engineUp, g.hook, g.hookLinks,
+		g.targets, g.scrapeTime, g.engineUp, g.hook, g.hookLinks, g.hookMissing,
 	}
 }

@@ -205,6 +205,12 @@ func Title(s tracer.Snapshot, o Options) []string {
 		parts = append(parts, "Linux "+Escape(s.Kernel))
 	}
 	parts = append(parts, "detail "+Escape(string(s.Detail)), Duration(float64(s.Duration)))
+	if by := otherProviders(s.Hooks); len(by) > 0 {
+		parts = append(parts, "by "+strings.Join(by, ", "))
+	}
+	if len(s.Missing) > 0 {
+		parts = append(parts, "without "+without(s.Missing))
+	}
 	if o.Raw {
 		parts = append(parts, "raw: what measuring costs is included")
 	}
@@ -213,6 +219,34 @@ func Title(s tracer.Snapshot, o Options) []string {
 		lines = append(lines, o.flow("", indent, ", ", budget)...)
 	}
 	return paint(o.styles().dim, lines)
+}
+
+// otherProviders are those that hooks have come down to, as this kernel lacks the first ones.
+func otherProviders(hooks []tracer.Attachment) (by []string) {
+	for _, h := range hooks {
+		switch h.Provider {
+		case tracer.ProviderClsact, tracer.ProviderTrampoline, tracer.ProviderRawTracepoint:
+			if name := string(h.Provider); !slices.Contains(by, name) {
+				by = append(by, name)
+			}
+		}
+	}
+	slices.Sort(by)
+	return by
+}
+
+// without names the hooks that a run lacks, the first of many.
+func without(missing []tracer.Missing) string {
+	const most = 4
+	var names []string
+	for _, m := range missing[:min(len(missing), most)] {
+		names = append(names, Escape(m.Hook))
+	}
+	text := strings.Join(names, ", ")
+	if more := len(missing) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more hooks", more)
+	}
+	return text
 }
 
 // Notes are what a reader must know, one after another.

@@ -352,3 +352,27 @@ func TestLeg(t *testing.T) {
 		}
 	}
 }
+
+// A run that comes down to other providers says so above all, and what it does without.
+func TestTitleNamesWhatIsMissing(t *testing.T) {
+	s := tracer.Snapshot{Version: "1", Detail: tracer.DetailHooks, Hooks: []tracer.Attachment{
+		{Hook: "port/egress", Provider: tracer.ProviderClsact},
+		{Hook: "bridge/egress", Provider: tracer.ProviderClsact},
+		{Hook: "netif_rx", Provider: tracer.ProviderTracepoint},
+		{Hook: "target/input/last", Provider: tracer.ProviderTrampoline},
+	}}
+	o := Options{Width: 200}
+	if got := strings.Join(Title(s, o), "\n"); !strings.Contains(got, "by clsact, fentry") || strings.Contains(got, "without") {
+		t.Errorf("%q", got)
+	}
+	for _, hook := range []string{"a", "b", "c", "d\x1b[1m", "e", "f"} {
+		s.Missing = append(s.Missing, tracer.Missing{Hook: hook})
+	}
+	if got := strings.Join(Title(s, o), "\n"); !strings.Contains(got, "without a, b, c, ") || !strings.Contains(got, "and 2 more hooks") || strings.Contains(got, "\x1b[1m,") {
+		t.Errorf("%q", got)
+	}
+	s.Hooks, s.Missing = nil, nil
+	if got := strings.Join(Title(s, o), "\n"); strings.Contains(got, "by ") || strings.Contains(got, "without") {
+		t.Errorf("%q", got)
+	}
+}

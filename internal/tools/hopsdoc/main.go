@@ -57,7 +57,8 @@ At detail `+"`tables`"+` a netfilter hop carries the table (or table/chain) that
 
 ## Hooks
 
-Each row is attached where its scope says, if one of its details was chosen. "windows" rows are attached for 50 ms of
+Each row is attached where its scope says, if one of its details was chosen. The provider is the one that is tried first;
+what takes its place on older kernels: `+"`decisions/0009-providers.md`"+`. "windows" rows are attached for 50 ms of
 each second under load and all the time with little traffic. Up to 64 targets borders of devices are taken by tcx;
 with more, or with a budget, rows of device tracepoints and vt_null_forward take the place of all tcx rows
 (`+"`decisions/0004-device-borders.md`"+`). With a budget (`+"`--max-overhead`"+`) "cycled" rows come and go.

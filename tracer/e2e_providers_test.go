@@ -1,0 +1,121 @@
+package tracer_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// Hooks by the providers that they come down to where a kernel lacks the first
+// ones: the same order of hops, the same counts as the devices' own.
+func TestOrderOfHopsByOtherProviders(t *testing.T) {
+	const tracepoint = tracer.ProviderTracepoint
+	for _, test := range []struct {
+		name   string
+		detail tracer.Detail
+		by     tracer.Provider
+		refuse []tracer.Provider
+		want   map[string]tracer.Provider
+	}{
+		{
+			"clsact", tracer.DetailHooks, tracer.ProviderTCX,
+			[]tracer.Provider{tracer.ProviderTCX},
+			map[string]tracer.Provider{"port/egress": tracer.ProviderClsact, "uplink/ingress": tracer.ProviderClsact},
+		},
+		{
+			"clsact at devices", tracer.DetailDevices, tracer.ProviderTCX,
+			[]tracer.Provider{tracer.ProviderTCX},
+			map[string]tracer.Provider{"device/ingress": tracer.ProviderClsact},
+		},
+		{
+			"raw_tp", tracer.DetailHooks, tracer.ProviderTCX,
+			[]tracer.Provider{tracepoint},
+			map[string]tracer.Provider{"netif_rx": tracer.ProviderRawTracepoint, "kfree_skb": tracer.ProviderRawTracepoint},
+		},
+		{
+			"clsact and raw_tp", tracer.DetailHooks, tracer.ProviderTCX,
+			[]tracer.Provider{tracer.ProviderTCX, tracepoint},
+			map[string]tracer.Provider{"port/egress": tracer.ProviderClsact, "netif_rx": tracer.ProviderRawTracepoint},
+		},
+		{
+			"raw_tp at devices", tracer.DetailHooks, tracepoint,
+			[]tracer.Provider{tracepoint},
+			map[string]tracer.Provider{"device_queue": tracer.ProviderRawTracepoint, "netif_rx": tracer.ProviderRawTracepoint},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bothWires(t, func(t *testing.T, wire lab.WireKind) {
+				snapshot := orderOfHops(t, wire, tracer.Config{Detail: test.detail, Devices: test.by, Refuse: test.refuse})
+				providers(t, snapshot, test.want)
+				complete(t, snapshot)
+			})
+		})
+	}
+}
+
+// complete holds that no hook is missing that is there all the time.
+func complete(t *testing.T, snapshot tracer.Snapshot) {
+	t.Helper()
+	for _, h := range tracer.Hooks() {
+		for _, m := range snapshot.Missing {
+			if m.Hook == h.Name() && h.Duty == tracer.DutyAlways {
+				t.Errorf("missing: %+v", m)
+			}
+		}
+	}
+}
+
+// providers holds that these hooks were taken by these providers.
+func providers(t *testing.T, snapshot tracer.Snapshot, want map[string]tracer.Provider) {
+	t.Helper()
+	for hook, provider := range want {
+		at := slices.IndexFunc(snapshot.Hooks, func(a tracer.Attachment) bool { return a.Hook == hook })
+		if at < 0 || snapshot.Hooks[at].Provider != provider {
+			t.Errorf("%s: want it by %s; hooks are %+v", hook, provider, snapshot.Hooks)
+		}
+	}
+}
+
+// Without netfilter by any provider journeys end at their targets' devices, and
+// the run says what it lacks.
+func TestWithoutNetfilter(t *testing.T) {
+	s := newStage(t, lab.Config{
+		Wire: lab.WireVeth, Names: []string{"nginx", "c2"},
+		Ports: []lab.Port{{Host: 8080, Container: 80}, {Host: 7007, Container: 7, Proto: "udp"}},
+	})
+	s.open(tracer.Config{Refuse: []tracer.Provider{tracer.ProviderNetfilter, tracer.ProviderTrampoline}}, "nginx", "c2")
+	w := s.world
+	s.exact(w.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 20, lab.LoadConfig{KeepAlive: true}))
+	s.udp(w.Client, w.Host.IP4, 7007, 20)
+	s.tcp(w.Container("nginx").Node, w.Container("c2").IP4, lab.PortEcho, 20)
+	snapshot := s.stop()
+	hops := ways(tracer.DetailDevices)
+	for _, w := range []want{
+		{direction: tracer.Ingress, protocol: "tcp", peer: "uplink", hops: hops["in uplink"]},
+		{direction: tracer.Ingress, protocol: "udp", peer: "uplink", hops: hops["in uplink"], packets: 20},
+		{direction: tracer.Egress, protocol: "udp", peer: "uplink", hops: hops["out uplink"], packets: 20},
+		{direction: tracer.Egress, protocol: "tcp", peer: "container:c2", hops: hops["container"]},
+	} {
+		w.target = "nginx"
+		expect(t, snapshot, w)
+	}
+	sameBetween(t, snapshot)
+	if snapshot.Detail != tracer.DetailDevices {
+		t.Errorf("detail %s", snapshot.Detail)
+	}
+	lost := map[string]string{}
+	for _, m := range snapshot.Missing {
+		lost[m.Hook] = m.Why
+	}
+	for _, hook := range []string{"target/input/last", "host/forward/first", "target/output/first", "host/input/last"} {
+		if !strings.Contains(lost[hook], "netfilter: not to be used") || !strings.Contains(lost[hook], "fentry: not to be used") {
+			t.Errorf("%s: %q", hook, lost[hook])
+		}
+	}
+	if len(snapshot.Notes) == 0 || !strings.Contains(strings.Join(snapshot.Notes, "\n"), "detail devices") {
+		t.Errorf("notes: %q", snapshot.Notes)
+	}
+}
