@@ -81,6 +81,8 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 #define vt_finish(slot, found) vt_complete(slot, found)
 /* A global function in the longest line of calls that there is. */
 #define VT_STEP __noinline
+/* A function that few packets need, there too. */
+#define VT_COLD_STEP VT_COLD
 /* Both conditions of a loop's exit. */
 #define VT_BOTH(a, b) ((a) && (b))
 #endif

@@ -62,6 +62,7 @@ __noinline __u64 vt_peek(__u64 address, __u32 size)
 #define vt_finish(slot, found) vt_complete_rarely((found).index, (found).owner)
 /* Inline: with vt_peek() below it the line would need more stack than there is. */
 #define VT_STEP static __always_inline
+#define VT_COLD_STEP static __always_inline
 /*
  * Without a branch between them: the compiler would let a loop be entered in its
  * middle, which older verifiers take for an endless one ("back-edge", seen on 6.1).

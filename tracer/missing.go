@@ -75,6 +75,18 @@ func (t *Tracer) blind() error {
 	return first
 }
 
+// lacksBorders tells whether paths lack stamps that a full run has, at some place
+// or everywhere: they cannot be held against what is predicted of them.
+func (t *Tracer) lacksBorders() bool {
+	if len(t.choice.leftOut()) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(t.rows(ScopeUplink, ScopeBridge, ScopePort, ScopeDevice, ScopeLoopback, ScopeHost, ScopeTarget), func(h HookSpec) bool {
+		_, lost := t.choice.lost(h)
+		return lost
+	})
+}
+
 // allNotes are what a reader must know.
 func (t *Tracer) allNotes() []string {
 	notes := slices.Clone(t.notes)

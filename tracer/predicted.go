@@ -117,6 +117,9 @@ func (t *Tracer) borders(scope Scope, plan *chainPlan) predict.Borders {
 
 // unpredicted are a target's paths that the model does not have, most packets first.
 func (t *Tracer) unpredicted(states []*pathState) []Unpredicted {
+	if t.lacksBorders() { // what was left out is no way that packets did not take
+		return nil
+	}
 	var found []Unpredicted
 	for _, state := range states {
 		if t.hold(state); state.deviation == nil || len(state.series) == 0 {
