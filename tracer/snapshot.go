@@ -56,15 +56,15 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 		}
 	}
 	all := t.all()
-	s.Targets = make([]Target, 0, len(all)) // of 8 kB each: growing would copy them
-	for _, target := range all {
-		result := t.targetResult(target, paths[target], null, drops[target], inFlight[target.number])
+	s.Targets = make([]Target, len(all)) // of 8 kB each: written in place
+	for i, target := range all {
+		result := &s.Targets[i]
+		t.targetResult(result, target, paths[target], null, drops[target], inFlight[target.number])
 		result.Unpredicted = t.unpredicted(paths[target])
-		result.Unseen = t.unseen(target, &result, paths[target], devices)
-		if result.Totals, err = t.totals(target, &result, devices); err != nil {
+		result.Unseen = t.unseen(target, result, paths[target], devices)
+		if result.Totals, err = t.totals(target, result, devices); err != nil {
 			return Snapshot{}, err
 		}
-		s.Targets = append(s.Targets, result)
 	}
 	for _, record := range t.seen.records {
 		s.Journeys = append(s.Journeys, t.journey(record)...)
@@ -106,11 +106,10 @@ func (t *Tracer) inFlight() map[int][2]uint64 {
 	return live
 }
 
-func (t *Tracer) targetResult(of *target, paths []*pathState, null nullLines, drops []Drop, inFlight [2]uint64) Target {
-	result := Target{
-		Name: of.spec.Name, Aliases: of.spec.Aliases, ID: of.spec.ID, Mode: of.spec.Mode, PID: of.spec.PID,
-		Netns: of.ns.Inode(), Interfaces: of.interfaces, Ports: of.spec.Ports, Drops: drops, Gone: of.gone,
-	}
+func (t *Tracer) targetResult(result *Target, of *target, paths []*pathState, null nullLines, drops []Drop, inFlight [2]uint64) {
+	result.Name, result.Aliases, result.ID, result.Mode = of.spec.Name, of.spec.Aliases, of.spec.ID, of.spec.Mode
+	result.PID, result.Netns, result.Interfaces, result.Ports = of.spec.PID, of.ns.Inode(), of.interfaces, of.spec.Ports
+	result.Drops, result.Gone = drops, of.gone
 	if of.gone {
 		inFlight = [2]uint64{}
 	}
@@ -144,17 +143,16 @@ func (t *Tracer) targetResult(of *target, paths []*pathState, null nullLines, dr
 			result.Proxied = proxied(of, result.Paths, waiting[2])
 		}
 	}
-	return result
 }
 
 // merged makes one of neighbours with the same ID: a path can come to stand
 // twice in the kernel's table, when another one before it has been removed.
 func merged(paths []Path) []Path {
-	var all []Path
-	for _, path := range paths {
-		last := len(all) - 1
+	all := paths[:0] // in place: they are large, and rarely does one go
+	for i := range paths {
+		path, last := &paths[i], len(all)-1
 		if last < 0 || all[last].ID != path.ID || len(all[last].Hops) != len(path.Hops) {
-			all = append(all, path)
+			all = append(all, *path)
 			continue
 		}
 		same := &all[last]

@@ -175,7 +175,7 @@ func (t *Tracer) lastTotals(of *target) *[2]Total {
 	}
 	result := Target{}
 	if of.hostMode {
-		result = t.targetResult(of, t.seen.byTarget()[of], t.nulls(), nil, [2]uint64{})
+		t.targetResult(&result, of, t.seen.byTarget()[of], t.nulls(), nil, [2]uint64{})
 	}
 	totals, err := t.totals(of, &result, host)
 	if err != nil {

@@ -127,7 +127,7 @@ func (x *exporter) server() (*serve.Server, error) {
 	}
 	server, err := serve.New(serve.Config{
 		Addresses: o.addresses, ConfigFile: o.configFile, Insecure: o.insecure, TelemetryPath: o.telemetryPath,
-		Version: versionText(), Metrics: x.all, Journeys: x.journeys, Ready: x.ready.Load, Log: x.log,
+		Version: versionText(), Metrics: x.all.Handler(x.log), Journeys: x.journeys, Ready: x.ready.Load, Log: x.log,
 	})
 	var public *serve.PublicError
 	if errors.As(err, &public) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	stdjson "encoding/json"
 	"fmt"
+	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -21,8 +22,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/vethtrace/vethtrace/exporter/prom"
 	"github.com/vethtrace/vethtrace/exporter/serve"
@@ -130,13 +129,11 @@ func settled(t *testing.T, tracing *tracer.Tracer) tracer.Snapshot {
 // exposeOn serves the tracer's metrics on this machine's loopback.
 func exposeOn(t *testing.T, tracing *tracer.Tracer) (address string) {
 	t.Helper()
-	registry := prometheus.NewRegistry()
+	var all prom.Joined
 	journeys := prom.NewJourneys()
-	if err := registry.Register(prom.New(prom.Config{Source: tracing, Journeys: journeys})); err != nil {
-		t.Fatal(err)
-	}
+	all.Add(prom.New(prom.Config{Source: tracing, Journeys: journeys}))
 	address = freeAddress(t)
-	server, err := serve.New(serve.Config{Addresses: []string{address}, Metrics: registry, Journeys: journeys})
+	server, err := serve.New(serve.Config{Addresses: []string{address}, Metrics: all.Handler(slog.New(slog.NewTextHandler(t.Output(), nil))), Journeys: journeys})
 	if err != nil {
 		t.Fatal(err)
 	}

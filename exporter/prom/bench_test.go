@@ -2,12 +2,13 @@ package prom
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/exporter/internal/sample"
@@ -32,6 +33,10 @@ func fleet(containers, busy int) tracer.Snapshot {
 			name, id := t.Name, t.ID
 			t = nginx
 			t.Name, t.ID, t.PID = name, id, 1000+i
+			t.Paths = slices.Clone(t.Paths)
+			for j := range t.Paths {
+				t.Paths[j].Hops = slices.Clone(t.Paths[j].Hops)
+			}
 		}
 		s.Targets = append(s.Targets, t)
 	}
@@ -45,14 +50,16 @@ func BenchmarkScrape(b *testing.B) {
 		name, accept string
 		form         Form
 	}{
-		{"text", "text/plain; version=0.0.4", Form{Classic: true}},
-		{"openmetrics", "application/openmetrics-text; version=1.0.0", Form{Classic: true}},
-		{"protobuf-native", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", Form{Native: true}},
-		{"protobuf-both", "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", Form{Native: true, Classic: true}},
+		{"text", acceptText, Form{Classic: true}},
+		{"openmetrics", acceptOpenMetrics, Form{Classic: true}},
+		{"protobuf-native", acceptProtobuf, Form{Native: true}},
+		{"protobuf-both", acceptProtobuf, Form{Native: true, Classic: true}},
 	} {
 		b.Run(form.name, func(b *testing.B) {
-			collector := New(Config{Source: &fixed{snapshot: fleet(benchContainers, benchBusy)}, Form: form.form})
-			handler := promhttp.HandlerFor(collector, promhttp.HandlerOpts{EnableOpenMetrics: true, DisableCompression: true})
+			collector := New(Config{Source: &busy{snapshot: fleet(benchContainers, benchBusy)}, Form: form.form})
+			all := &Joined{}
+			all.Add(collector)
+			handler := all.Handler(slog.New(slog.DiscardHandler))
 			b.ReportAllocs()
 			begin, size := cpu(b), 0
 			for b.Loop() {
@@ -72,6 +79,22 @@ func BenchmarkScrape(b *testing.B) {
 			}
 		})
 	}
+}
+
+// busy is a source whose containers have had a packet on each hop since the last time.
+type busy struct{ snapshot tracer.Snapshot }
+
+func (b *busy) Snapshot() (tracer.Snapshot, error) {
+	for i := range b.snapshot.Targets {
+		for j := range b.snapshot.Targets[i].Paths {
+			path := &b.snapshot.Targets[i].Paths[j]
+			path.Latency.Hist.Add(20_000)
+			for k := range path.Hops {
+				path.Hops[k].Latency.Hist.Add(1000)
+			}
+		}
+	}
+	return b.snapshot, nil
 }
 
 // counting takes an answer as a socket would: without keeping it.

@@ -2,6 +2,8 @@ package prom
 
 import (
 	"math"
+	"sort"
+	"strconv"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
@@ -32,6 +34,7 @@ type Form struct {
 type layout struct {
 	form    Form
 	bounds  []float64 // upper bounds of the classic buckets, s
+	texts   []string  // these as labels of text: le="6.4e-08"}
 	classic [histogram.Buckets + 1]int
 	native  [histogram.Buckets + 1]int
 }
@@ -39,7 +42,9 @@ type layout struct {
 func newLayout(form Form) *layout {
 	l := &layout{form: form}
 	for i := range classicCount {
-		l.bounds = append(l.bounds, float64(uint64(classicFirst)<<i)*secondsPerNs)
+		bound := float64(uint64(classicFirst)<<i) * secondsPerNs
+		l.bounds = append(l.bounds, bound)
+		l.texts = append(l.texts, `le="`+strconv.FormatFloat(bound, 'g', -1, 64)+`"}`)
 	}
 	for i := range l.classic {
 		lower := histogram.Lower(i)
@@ -63,6 +68,9 @@ func nativeIndex(i int) int {
 	}
 	return int(math.Ceil(math.Log2(middle*secondsPerNs) * (1 << nativeSchema)))
 }
+
+// classicOf is the classic bucket of a value in seconds, classicCount behind the last.
+func (l *layout) classicOf(v float64) int { return sort.SearchFloat64s(l.bounds, v) }
 
 // write makes the dto of a histogram: times in seconds.
 func (l *layout) write(h *histogram.Histogram) *dto.Histogram {
@@ -105,35 +113,58 @@ func (l *layout) writeClassic(h *histogram.Histogram, out *dto.Histogram) {
 }
 
 func (l *layout) writeNative(h *histogram.Histogram, out *dto.Histogram) {
+	var native nativeBuckets
+	native.fill(l, h)
 	out.Schema = proto.Int32(nativeSchema)
 	out.ZeroThreshold = proto.Float64(0)
-	var zero uint64
+	out.ZeroCount = proto.Uint64(native.zero)
+	out.PositiveDelta = native.deltas
+	for _, s := range native.spans {
+		out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: proto.Int32(s.offset), Length: proto.Uint32(s.length)})
+	}
+}
+
+// nativeBuckets are those of a native histogram: runs of them, and by how much
+// each has more than the one before.
+type nativeBuckets struct {
+	zero   uint64
+	spans  []bucketSpan
+	deltas []int64
+}
+
+// bucketSpan is a run of buckets: how many are left out before it, and how many there are.
+type bucketSpan struct {
+	offset int32
+	length uint32
+}
+
+// fill makes them of a histogram's.
+func (b *nativeBuckets) fill(l *layout, h *histogram.Histogram) {
+	b.zero, b.spans, b.deltas = 0, b.spans[:0], b.deltas[:0]
 	var last int
 	var lastCount int64
 	counts(h, func(bucket int, n uint64) {
 		index := l.native[bucket]
 		switch {
 		case index == noObservation:
-			zero += n
+			b.zero += n
 			return
-		case len(out.PositiveSpan) > 0 && index == last:
+		case len(b.spans) > 0 && index == last:
 			lastCount += int64(n)
-			out.PositiveDelta[len(out.PositiveDelta)-1] += int64(n)
+			b.deltas[len(b.deltas)-1] += int64(n)
 			return
-		case len(out.PositiveSpan) == 0:
-			out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: proto.Int32(int32(index)), Length: proto.Uint32(1)})
+		case len(b.spans) == 0:
+			b.spans = append(b.spans, bucketSpan{offset: int32(index), length: 1})
 		case index == last+1:
-			*out.PositiveSpan[len(out.PositiveSpan)-1].Length++
+			b.spans[len(b.spans)-1].length++
 		default:
-			gap := int32(index - last - 1)
-			out.PositiveSpan = append(out.PositiveSpan, &dto.BucketSpan{Offset: proto.Int32(gap), Length: proto.Uint32(1)})
+			b.spans = append(b.spans, bucketSpan{offset: int32(index - last - 1), length: 1})
 		}
-		out.PositiveDelta = append(out.PositiveDelta, int64(n)-lastCount)
+		b.deltas = append(b.deltas, int64(n)-lastCount)
 		last, lastCount = index, int64(n)
 	})
-	out.ZeroCount = proto.Uint64(zero)
-	if len(out.PositiveSpan) == 0 && zero == 0 {
+	if len(b.spans) == 0 && b.zero == 0 {
 		// a span without buckets tells a native histogram that is empty from a classic one
-		out.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}}
+		b.spans = append(b.spans, bucketSpan{})
 	}
 }

@@ -11,8 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/vethtrace/vethtrace/tracer"
 )
@@ -60,6 +58,7 @@ type Collector struct {
 	layout   *layout
 	families [families]*definition
 	gauges   gauges
+	pages    sync.Pool // of *page: answers of megabytes, again and again
 
 	mu         sync.Mutex
 	ledger     *ledger
@@ -84,10 +83,14 @@ func New(cfg Config) *Collector {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Ceiling = cfg.Ceiling.withDefaults()
-	return &Collector{
+	c := &Collector{
 		cfg: cfg, layout: newLayout(cfg.Form), families: definitions(), gauges: newGauges(), ledger: newLedger(cfg.Grace), spans: spans{known: map[lifeID]*span{}},
 		containers: newBound(cfg.Ceiling.Containers), hops: newBound(cfg.Ceiling.Hops), reasons: newBound(cfg.Ceiling.Reasons),
 	}
+	for i, d := range c.definitions() {
+		d.index = i
+	}
+	return c
 }
 
 func (c Ceiling) withDefaults() Ceiling {
@@ -116,7 +119,7 @@ func (c *Collector) definitions() []*definition {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	err := c.collect(func(d *definition, m *dto.Metric) { ch <- ready{desc: d.desc, metric: m} })
+	err := c.collect(func(r *row) { ch <- ready{desc: r.of.desc, metric: c.layout.metric(r)} })
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(c.gauges.scrapeTime.desc, err)
 	}
@@ -125,21 +128,18 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 // Gather implements prometheus.Gatherer. Its errors are the tracer's.
 func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
 	byDefinition := map[*definition]*dto.MetricFamily{}
-	err := c.collect(func(d *definition, m *dto.Metric) {
-		of := byDefinition[d]
+	err := c.collect(func(r *row) {
+		of := byDefinition[r.of]
 		if of == nil {
-			of = &dto.MetricFamily{Name: &d.name, Help: &d.help, Type: d.kind.Enum()}
-			byDefinition[d] = of
+			of = &dto.MetricFamily{Name: &r.of.name, Help: &r.of.help, Type: r.of.kind.Enum()}
+			byDefinition[r.of] = of
 		}
-		of.Metric = append(of.Metric, m)
+		of.Metric = append(of.Metric, c.layout.metric(r))
 	})
 	return slices.SortedFunc(maps.Values(byDefinition), func(a, b *dto.MetricFamily) int {
 		return strings.Compare(a.GetName(), b.GetName())
 	}), err
 }
-
-// emit takes one series.
-type emit func(d *definition, m *dto.Metric)
 
 func (c *Collector) collect(to emit) error {
 	c.mu.Lock()
@@ -150,21 +150,19 @@ func (c *Collector) collect(to emit) error {
 		c.cfg.Log.Error("the tracer's figures cannot be read", "error", err)
 		return fmt.Errorf("read what the tracer has seen: %w", err)
 	}
-	lives := make([]life, 0, len(s.Targets))
+	told := make([]life, 0, len(s.Targets))
 	traced := s.Duration
 	if s.Observer.Budget != nil {
 		traced = s.Observer.Observed
 	}
 	for i := range s.Targets {
-		lives = append(lives, c.life(&s.Targets[i], traced))
+		told = append(told, c.life(&s.Targets[i], traced))
 	}
-	c.spans.keep(lives)
-	c.ledger.enter(begin, lives)
+	c.spans.keep(told)
+	c.ledger.enter(begin, told)
 	c.containers.keep(func(name string) bool { return c.ledger.names[name] != nil })
 	exemplars := c.cfg.Journeys.take(s, begin, c.containers)
-	for _, of := range c.ledger.names {
-		c.expose(to, of, exemplars)
-	}
+	c.ledger.each(func(of *lives) { c.expose(to, of, exemplars) })
 	c.exposeTargets(to, s.Targets)
 	c.exposeObserver(to, s)
 	to.gauge(c.gauges.scrapeTime, c.cfg.Now().Sub(begin).Seconds())
@@ -173,36 +171,26 @@ func (c *Collector) collect(to emit) error {
 
 // expose sends what the containers of one name have had.
 func (c *Collector) expose(to emit, of *lives, exemplars exemplars) {
-	since := timestamppb.New(of.since)
-	of.each(func(key seriesKey, s series, seen *shown) {
-		d := c.families[key.family]
-		if seen.pairs == nil {
-			seen.pairs = d.pairs(key.labels[:]...)
-		}
-		m := &dto.Metric{Label: seen.pairs}
-		if s.hist == nil {
-			m.Counter = &dto.Counter{Value: &s.value, CreatedTimestamp: since}
-		} else {
-			m.Histogram = c.layout.write(s.hist)
-			m.Histogram.CreatedTimestamp = since
-			c.layout.annotate(m.Histogram, exemplars[key])
-		}
-		to(d, m)
+	of.each(func(s *series, value float64) {
+		to(&row{
+			of: c.families[s.key.family], labels: &s.shown.labels, value: value, hist: s.hist, since: of.since,
+			marks: exemplars.of(s.key),
+		})
 	})
 }
 
 func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
-	flying, unpredicted, unseen := map[[2]string]float64{}, map[[2]string]float64{}, map[[2]string]float64{}
+	var flying, unpredicted, unseen byDirection
 	running := 0
 	for i := range targets {
 		t := &targets[i]
 		name := c.containers.of(t.Name)
 		for direction, account := range t.Accounting {
 			if account.Started+account.Cloned > 0 {
-				flying[[2]string{name, tracer.Direction(direction).String()}] += float64(account.InFlight)
+				flying.add(name, tracer.Direction(direction).String(), account.InFlight)
 			}
 		}
-		differing(t, name, unpredicted, unseen)
+		differing(t, name, &unpredicted, &unseen)
 		if t.Gone {
 			continue
 		}
@@ -217,39 +205,23 @@ func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
 		to.gauge(c.gauges.target, 1, name, t.ID, info.Image, info.ComposeProject, info.ComposeService, t.Mode,
 			strings.Join(info.Networks, ","))
 	}
-	for d, counts := range map[*definition]map[[2]string]float64{
-		c.gauges.inFlight: flying, c.gauges.unpredicted: unpredicted, c.gauges.unseen: unseen,
-	} {
-		for key, n := range counts {
-			to.gauge(d, n, key[0], key[1])
+	for _, one := range []struct {
+		of     *definition
+		counts byDirection
+	}{{c.gauges.inFlight, flying}, {c.gauges.unpredicted, unpredicted}, {c.gauges.unseen, unseen}} {
+		for _, line := range one.counts.all {
+			to.gauge(one.of, float64(line.n), line.container, line.direction)
 		}
 	}
 	to.gauge(c.gauges.targets, float64(running))
 }
 
-// differing counts a target's paths that were not predicted, and ways that nobody was seen on.
-func differing(t *tracer.Target, name string, unpredicted, unseen map[[2]string]float64) {
-	if len(t.Unpredicted)+len(t.Unseen) == 0 {
-		return // no directions are looked up for a thousand ordinary containers
-	}
-	directions := make(map[string]string, len(t.Paths))
-	for i := range t.Paths {
-		directions[t.Paths[i].ID] = t.Paths[i].Direction.String()
-	}
-	for _, u := range t.Unpredicted {
-		unpredicted[[2]string{name, directions[u.Path]}]++
-	}
-	for _, u := range t.Unseen {
-		unseen[[2]string{name, u.Direction.String()}]++
-	}
-}
-
 func (c *Collector) exposeObserver(to emit, s tracer.Snapshot) {
 	counter := func(d *definition, v uint64) {
-		to(d, &dto.Metric{Counter: &dto.Counter{Value: proto.Float64(float64(v)), CreatedTimestamp: timestamppb.New(s.Start)}})
+		to(&row{of: d, labels: &labels{}, value: float64(v), since: s.Start})
 	}
-	for kind, ns := range s.Observer.StampNs {
-		to.gauge(c.gauges.stampCost, ns*secondsPerNs, kind)
+	for _, kind := range slices.Sorted(maps.Keys(s.Observer.StampNs)) {
+		to.gauge(c.gauges.stampCost, s.Observer.StampNs[kind]*secondsPerNs, kind)
 	}
 	to.gauge(c.gauges.share, s.Observer.CPUShare)
 	counter(c.gauges.stamps, s.Observer.Stamps)
@@ -274,10 +246,6 @@ func (c *Collector) exposeObserver(to emit, s tracer.Snapshot) {
 		}
 		to.gauge(c.gauges.engineUp, up)
 	}
-}
-
-func (to emit) gauge(d *definition, v float64, labels ...string) {
-	to(d, &dto.Metric{Label: d.pairs(labels...), Gauge: &dto.Gauge{Value: &v}})
 }
 
 // ready is a metric that needs no constructor of the client's: none makes a

@@ -1,6 +1,9 @@
 package prom
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
@@ -15,7 +18,7 @@ const (
 	packets
 	skipped
 	drops
-	bytes
+	pathBytes
 	segments
 	observed
 	devicePackets
@@ -33,11 +36,18 @@ type definition struct {
 	help   string
 	labels []string
 	kind   dto.MetricType
+	byName []int // places of the labels, in the order of their names, which encoders want
+	index  int   // among all of a collector
 }
 
 func define(kind dto.MetricType, name, help string, labels ...string) *definition {
 	name = namespace + "_" + name
-	return &definition{desc: prometheus.NewDesc(name, help, labels, nil), name: name, help: help, labels: labels, kind: kind}
+	d := &definition{desc: prometheus.NewDesc(name, help, labels, nil), name: name, help: help, labels: labels, kind: kind}
+	for i := range labels {
+		d.byName = append(d.byName, i)
+	}
+	slices.SortFunc(d.byName, func(a, b int) int { return strings.Compare(labels[a], labels[b]) })
+	return d
 }
 
 func counterOf(name, help string, labels ...string) *definition {
@@ -84,7 +94,7 @@ func definitions() [families]*definition {
 		drops: counterOf("drops_total",
 			"Packets that the kernel dropped, by the hop they were in and the kernel's reason.",
 			"container", "direction", "hop", "reason"),
-		bytes: counterOf("path_bytes_total",
+		pathBytes: counterOf("path_bytes_total",
 			"Bytes, of IP and above, of completed journeys.",
 			"container", "direction", "peer"),
 		segments: counterOf("path_segments_total",

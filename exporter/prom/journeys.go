@@ -4,7 +4,6 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"sort"
 	"strconv"
 	"sync"
 	"time"
@@ -47,6 +46,14 @@ func journeyID(id uint64) string { return strconv.FormatUint(id, 10) }
 
 // exemplars are journeys by the key of the path's series, the latest last.
 type exemplars map[seriesKey][]*dto.Exemplar
+
+// of are those of one series; most have none.
+func (e exemplars) of(key seriesKey) []*dto.Exemplar {
+	if len(e) == 0 || key.family != pathLatency {
+		return nil
+	}
+	return e[key]
+}
 
 // take keeps the slow ones of all that a snapshot has, and makes exemplars of those kept.
 func (j *Journeys) take(s tracer.Snapshot, now time.Time, containers *bound) exemplars {
@@ -118,7 +125,7 @@ func (l *layout) annotate(h *dto.Histogram, marks []*dto.Exemplar) {
 		return
 	}
 	for _, mark := range marks {
-		at := sort.SearchFloat64s(l.bounds, mark.GetValue())
+		at := l.classicOf(mark.GetValue())
 		if at == len(h.Bucket) { // beyond the last bound: that bucket is there only for its exemplar
 			h.Bucket = append(h.Bucket, &dto.Bucket{
 				UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: proto.Uint64(h.GetSampleCount()),

@@ -10,8 +10,15 @@ import (
 // life makes of a target what its series say. What a snapshot has is not
 // changed, and its histograms are kept until the next one.
 func (c *Collector) life(t *tracer.Target, traced time.Duration) life {
-	name := c.containers.of(t.Name)
-	b := book{}
+	name, id := c.containers.of(t.Name), lifeID{t.ID, t.Name, t.PID, t.Netns}
+	seen := c.spans.of(id, !t.Gone, traced)
+	return life{name: name, id: id, running: !t.Gone, tell: func(b *book) {
+		c.tell(b, name, t)
+		b.count(observed, seen.Seconds(), name)
+	}}
+}
+
+func (c *Collector) tell(b *book, name string, t *tracer.Target) {
 	for direction, a := range t.Accounting {
 		way := tracer.Direction(direction).String()
 		b.count(started, float64(a.Started), name, way)
@@ -45,15 +52,12 @@ func (c *Collector) life(t *tracer.Target, traced time.Duration) life {
 			b.count(deviceBytes, float64(total.Bytes), name, way)
 		}
 	}
-	id := lifeID{t.ID, t.Name, t.PID, t.Netns}
-	b.count(observed, c.spans.of(id, !t.Gone, traced).Seconds(), name)
-	return life{name: name, id: id, running: !t.Gone, book: b}
 }
 
-func (c *Collector) path(b book, name string, p *tracer.Path) {
+func (c *Collector) path(b *book, name string, p *tracer.Path) {
 	way, peer := p.Direction.String(), peerKind(p.Peer)
 	b.observe(pathLatency, &p.Latency.Hist, name, way, peer, p.Flow)
-	b.count(bytes, float64(p.Bytes), name, way, peer)
+	b.count(pathBytes, float64(p.Bytes), name, way, peer)
 	b.count(segments, float64(p.Segments), name, way, peer)
 	for i := range p.Hops {
 		h := &p.Hops[i]

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/exporter-toolkit/web"
 )
 
@@ -45,7 +43,7 @@ type Config struct {
 	Insecure      bool     // addresses of other machines are allowed without ConfigFile
 	TelemetryPath string   // default /metrics
 	Version       string
-	Metrics       prometheus.Gatherer
+	Metrics       http.Handler
 	Journeys      http.Handler // nil: none
 	Ready         func() bool  // attached
 	Log           *slog.Logger
@@ -121,10 +119,7 @@ func pages(cfg Config) (http.Handler, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+cfg.TelemetryPath, promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{
-		EnableOpenMetrics: true, DisableCompression: true, // it would take more time than all else
-		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelError),
-	}))
+	mux.Handle("GET "+cfg.TelemetryPath, cfg.Metrics)
 	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "healthy") })
 	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {
 		if cfg.Ready != nil && !cfg.Ready() {

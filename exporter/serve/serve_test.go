@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -34,7 +35,7 @@ func free(t *testing.T) string {
 func start(t *testing.T, cfg Config) (stop func() error) {
 	t.Helper()
 	if cfg.Metrics == nil {
-		cfg.Metrics = prometheus.NewRegistry()
+		cfg.Metrics = http.NotFoundHandler()
 	}
 	s, err := New(cfg)
 	if err != nil {
@@ -89,7 +90,7 @@ func TestPages(t *testing.T) {
 	var ready atomic.Bool
 	address := free(t)
 	start(t, Config{
-		Addresses: []string{address}, Metrics: registry, Ready: ready.Load, Version: "1.2.3",
+		Addresses: []string{address}, Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), Ready: ready.Load, Version: "1.2.3",
 		Journeys: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "journeys") }),
 	})
 	for _, c := range []struct {
@@ -119,12 +120,12 @@ func TestPublicAddressesNeedLeave(t *testing.T) {
 		"127.0.0.1:1": false, "localhost:1": false, "[::1]:1": false, "127.9.9.9:1": false, "[::ffff:127.0.0.1]:1": false,
 		"0.0.0.0:1": true, ":1": true, "[::]:1": true, "192.0.2.1:1": true, "example.com:1": true,
 	} {
-		_, err := New(Config{Addresses: []string{address}, Metrics: prometheus.NewRegistry()})
+		_, err := New(Config{Addresses: []string{address}, Metrics: http.NotFoundHandler()})
 		var refused *PublicError
 		if errors.As(err, &refused) != public {
 			t.Errorf("%s: %v", address, err)
 		}
-		if _, err := New(Config{Addresses: []string{address}, Insecure: true, Metrics: prometheus.NewRegistry()}); err != nil {
+		if _, err := New(Config{Addresses: []string{address}, Insecure: true, Metrics: http.NotFoundHandler()}); err != nil {
 			t.Errorf("%s, insecure: %v", address, err)
 		}
 	}
@@ -137,7 +138,7 @@ func TestWrongInputIsRefused(t *testing.T) {
 		"no path":      {TelemetryPath: "metrics"},
 		"missing file": {ConfigFile: filepath.Join(t.TempDir(), "none.yml")},
 	} {
-		cfg.Metrics = prometheus.NewRegistry()
+		cfg.Metrics = http.NotFoundHandler()
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
@@ -150,7 +151,7 @@ func TestAddressInUseIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s, err := New(Config{Addresses: []string{l.Addr().String()}, Metrics: prometheus.NewRegistry()})
+	s, err := New(Config{Addresses: []string{l.Addr().String()}, Metrics: http.NotFoundHandler()})
 	if err != nil {
 		t.Fatal(err)
 	}

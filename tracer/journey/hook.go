@@ -63,6 +63,42 @@ func (p Point) String() string {
 	return fmt.Sprintf("hook%d", uint8(p))
 }
 
+// single names the hooks that are not netfilter's; "" for those. A switch: a
+// snapshot of many targets asks thousands of times.
+func (h Hook) single() string {
+	switch h {
+	case UplinkIngress:
+		return "uplink/ingress"
+	case UplinkEgress:
+		return "uplink/egress"
+	case BridgeIngress:
+		return "bridge/ingress"
+	case BridgeEgress:
+		return "bridge/egress"
+	case PortIngress:
+		return "port/ingress"
+	case PortEgress:
+		return "port/egress"
+	case DeviceIngress:
+		return "device/ingress"
+	case DeviceEgress:
+		return "device/egress"
+	case LoopbackIngress:
+		return "loopback/ingress"
+	case LoopbackEgress:
+		return "loopback/egress"
+	case NetifRx:
+		return "netif_rx"
+	case GROReceive:
+		return "napi_gro_receive"
+	case StartXmit:
+		return "net_dev_start_xmit"
+	case KfreeSkb:
+		return "kfree_skb"
+	}
+	return ""
+}
+
 // Netfilter returns the number of a netfilter border: of the target's namespace
 // or the host's, of one hook, border 0 being its first and LastBorder its last.
 func Netfilter(target bool, point Point, border int) Hook {
@@ -98,15 +134,7 @@ func (h Hook) OfTarget() bool {
 
 // String returns the hook's stable name: uplink/ingress, netif_rx, host/forward/first.
 func (h Hook) String() string {
-	names := map[Hook]string{
-		UplinkIngress: "uplink/ingress", UplinkEgress: "uplink/egress",
-		BridgeIngress: "bridge/ingress", BridgeEgress: "bridge/egress",
-		PortIngress: "port/ingress", PortEgress: "port/egress",
-		DeviceIngress: "device/ingress", DeviceEgress: "device/egress",
-		LoopbackIngress: "loopback/ingress", LoopbackEgress: "loopback/egress",
-		NetifRx: "netif_rx", GROReceive: "napi_gro_receive", StartXmit: "net_dev_start_xmit", KfreeSkb: "kfree_skb",
-	}
-	if name, ok := names[h]; ok {
+	if name := h.single(); name != "" {
 		return name
 	}
 	target, point, border, ok := h.AsNetfilter()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,9 +16,6 @@ import (
 	"strconv"
 	"syscall"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/vethtrace/vethtrace/exporter/prom"
 )
@@ -53,15 +51,13 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func (s *Server) export(source prom.Source) (address string, err error) {
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(Collector(source)); err != nil {
-		return "", fmt.Errorf("register the collector: %w", err)
-	}
+	var all prom.Joined
+	all.Add(Collector(source))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("listen for scrapes: %w", err)
 	}
-	s.exporter = &http.Server{Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ReadHeaderTimeout: time.Second}
+	s.exporter = &http.Server{Handler: all.Handler(slog.New(slog.DiscardHandler)), ReadHeaderTimeout: 30 * time.Second}
 	go func() { _ = s.exporter.Serve(listener) }() // it ends when it is closed
 	return listener.Addr().String(), nil
 }
