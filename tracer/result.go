@@ -340,6 +340,11 @@ const (
 	BudgetEnded    BudgetState = "ended"    // the run is over
 )
 
+// BudgetStates are all of them.
+func BudgetStates() []BudgetState {
+	return []BudgetState{BudgetAttached, BudgetDetached, BudgetOver, BudgetEnded}
+}
+
 // SelfCheck is what tracing was measured to add, with and without in turns under
 // the user's own traffic. Figures are ratios with over without.
 type SelfCheck struct {

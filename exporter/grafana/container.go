@@ -70,8 +70,24 @@ func newConnections() panel {
 	}
 }
 
+// beside are the devices' own counters and what was traced, scaled to all time:
+// where they differ by much, traffic in the windows was not like the rest.
+func beside(title, description, unit, devices, traced string) panel {
+	return panel{
+		title: title, description: description, unit: unit, width: 12,
+		queries: []query{
+			plain("{{direction}} devices", "sum by (direction) (rate(vethtrace_%s{%s}[$__rate_interval]))", devices, ofContainer),
+			plain("{{direction}} traced, scaled", "%s", observedRate(traced, ofContainer, "direction")),
+		},
+	}
+}
+
 func packetPanels() []panel {
 	return []panel{
+		beside("All packets", "What the container's devices have counted, and the rate of what was traced. With GRO a device counts less than the wire. Without a budget there is no count of devices: each packet is traced.",
+			perSecond, "device_packets_total", "journeys_started_total"),
+		beside("All bytes", "What the container's devices have counted, with the link layer's header, and the rate of what was traced, of IP and above.",
+			bytesPerSec, "device_bytes_total", "path_bytes_total"),
 		{
 			title: "Packets by outcome", unit: perSecond, width: 12,
 			description: "How journeys end, in the time that was traced. Evicted, expired and cut ones say that tracing had gaps.",

@@ -68,6 +68,18 @@ func worstFirst() []panel {
 	}
 }
 
+// overhead is what tracing costs beside what it may.
+func overhead() panel {
+	return panel{
+		title: "Overhead", unit: percentage, width: 12,
+		description: "CPU time that tracing takes on a host, of one CPU, and the budget that it has (--max-overhead).",
+		queries: []query{
+			plain("{{instance}}", "sum by (instance) (rate(vethtrace_overhead_seconds_total{%s}[$__rate_interval]))", ofHost),
+			plain("{{instance}} budget", "max by (instance) (vethtrace_budget_ratio{%s})", ofHost),
+		},
+	}
+}
+
 func tracingCost() []panel {
 	at := func(title, description, unit, legend, format string, args ...any) panel {
 		return panel{
@@ -87,8 +99,13 @@ func tracingCost() []panel {
 			"sum by (instance) (rate(vethtrace_%s{%s}[$__rate_interval]))", one.metric, ofHost))
 	}
 	return []panel{
-		at("Overhead", "Time that stamps take, of one CPU.", percentage, "{{instance}}",
-			"max by (instance) (vethtrace_overhead_ratio{%s})", ofHost),
+		overhead(),
+		at("Time with hooks attached", "Share of all time in which journeys could start. With a budget hooks are attached only as long as it lasts; busy hosts are traced for less of the time.",
+			percentage, "{{instance}}", "sum by (instance) (rate(vethtrace_attached_seconds_total{%s}[$__rate_interval]))", ofHost),
+		at("Hosts by state of their budget", "Attached and detached take turns. Over: what stays attached alone costs more than the budget, and nothing is traced.",
+			plainNumber, "{{state}}", "sum by (state) (vethtrace_budget_state{%s})", ofHost),
+		at("Windows", "Times that the budget's hooks are attached.", perSecond, "{{instance}}",
+			"sum by (instance) (rate(vethtrace_budget_windows_total{%s}[$__rate_interval]))", ofHost),
 		at("Cost of a stamp", "Median time of a stamp in place: subtract it from a hop's quantile.", seconds, "{{type}}",
 			"avg by (type) (vethtrace_stamp_cost_seconds{%s})", ofHost),
 		at("Stamps", "Stamps taken.", perSecond, "{{instance}}", "sum by (instance) (rate(vethtrace_stamps_total{%s}[$__rate_interval]))", ofHost),

@@ -63,6 +63,7 @@ type Collector struct {
 	mu         sync.Mutex
 	ledger     *ledger
 	spans      spans
+	overhead   float64 // s, the most that was told
 	containers *bound
 	hops       *bound
 	reasons    *bound
@@ -214,38 +215,6 @@ func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
 		}
 	}
 	to.gauge(c.gauges.targets, float64(running))
-}
-
-func (c *Collector) exposeObserver(to emit, s tracer.Snapshot) {
-	counter := func(d *definition, v uint64) {
-		to(&row{of: d, labels: &labels{}, value: float64(v), since: s.Start})
-	}
-	for _, kind := range slices.Sorted(maps.Keys(s.Observer.StampNs)) {
-		to.gauge(c.gauges.stampCost, s.Observer.StampNs[kind]*secondsPerNs, kind)
-	}
-	to.gauge(c.gauges.share, s.Observer.CPUShare)
-	counter(c.gauges.stamps, s.Observer.Stamps)
-	counter(c.gauges.missed, s.Observer.RecursionMisses)
-	counter(c.gauges.ringLost, s.Observer.RingLost)
-	counter(c.gauges.unpathed, s.Observer.Unpathed)
-	for _, h := range s.Hooks {
-		attached := 0.0
-		if h.Links > 0 {
-			attached = 1
-		}
-		to.gauge(c.gauges.hook, attached, h.Hook, string(h.Provider))
-		to.gauge(c.gauges.hookLinks, float64(h.Links), h.Hook, string(h.Provider))
-	}
-	for _, m := range s.Missing {
-		to.gauge(c.gauges.hookMissing, 1, m.Hook)
-	}
-	if c.cfg.EngineUp != nil {
-		up := 0.0
-		if c.cfg.EngineUp() {
-			up = 1
-		}
-		to.gauge(c.gauges.engineUp, up)
-	}
 }
 
 // ready is a metric that needs no constructor of the client's: none makes a

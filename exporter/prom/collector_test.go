@@ -280,3 +280,43 @@ func TestWithoutLeavesFamiliesOut(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
+
+// What a budget is and does is told where there is one, and its cost never goes back.
+func TestBudgetIsTold(t *testing.T) {
+	s := sample.Snapshot()
+	source := &fixed{snapshot: s}
+	c := New(Config{Source: source})
+	value := func(all map[string]*dto.MetricFamily, name string, labels ...string) float64 {
+		m := pick(t, all[name], labels...)
+		return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+	all := gather(t, c)
+	spent := s.Observer.CPUShare * s.Duration.Seconds()
+	for _, w := range []struct {
+		name  string
+		label []string
+		want  float64
+	}{
+		{"vethtrace_budget_ratio", nil, 0.01},
+		{"vethtrace_budget_windows_total", nil, 4},
+		{"vethtrace_budget_state", []string{"state", "ended"}, 1},
+		{"vethtrace_budget_state", []string{"state", "over"}, 0},
+		{"vethtrace_attached_seconds_total", nil, s.Observer.Observed.Seconds()},
+		{"vethtrace_overhead_seconds_total", nil, spent},
+	} {
+		if got := value(all, w.name, w.label...); got != w.want {
+			t.Errorf("%s %v: %v, want %v", w.name, w.label, got, w.want)
+		}
+	}
+	source.snapshot.Observer.CPUShare /= 2
+	source.snapshot.Observer.Budget = nil
+	all = gather(t, c)
+	if got := value(all, "vethtrace_overhead_seconds_total"); got != spent {
+		t.Errorf("the cost has gone from %v to %v", spent, got)
+	}
+	for name := range all {
+		if strings.Contains(name, "budget") {
+			t.Errorf("%s without a budget", name)
+		}
+	}
+}

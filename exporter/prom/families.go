@@ -130,6 +130,11 @@ type gauges struct {
 	hook        *definition
 	hookLinks   *definition
 	hookMissing *definition
+	overhead    *definition
+	attached    *definition
+	budget      *definition
+	state       *definition
+	windows     *definition
 }
 
 func newGauges() gauges {
@@ -145,7 +150,7 @@ func newGauges() gauges {
 			"container", "id", "image", "compose_project", "compose_service", "mode", "network"),
 		stampCost:  gaugeOf("stamp_cost_seconds", "Median time of a stamp in place, by type of hook: subtract it from a hop's quantile.", "type"),
 		stamps:     counterOf("stamps_total", "Stamps taken."),
-		share:      gaugeOf("overhead_ratio", "Time spent on stamps, of one CPU's."),
+		share:      gaugeOf("overhead_ratio", "Time spent on stamps, of one CPU's, since the start; vethtrace_overhead_seconds_total has it for any time."),
 		missed:     counterOf("recursion_misses_total", "Program runs that the kernel has left out."),
 		ringLost:   counterOf("records_lost_total", "Slow or sampled journeys that found the ring buffer full."),
 		unpathed:   counterOf("unpathed_total", "Completed journeys whose path had no room in the table: counted, not in a histogram."),
@@ -155,7 +160,16 @@ func newGauges() gauges {
 			"hook", "provider"),
 		hookLinks:   gaugeOf("hook_links", "In how many places a hook is attached now: devices, namespaces by family, or the machine.", "hook", "provider"),
 		hookMissing: gaugeOf("hook_missing", "A hook that this kernel does not offer by any provider: always 1; there is none where all hooks work.", "hook"),
-		engineUp:    gaugeOf("engine_up", "Whether the engine answers: 1, or 0 while starts and stops are not noticed."),
+		overhead: counterOf("overhead_seconds_total",
+			"CPU time spent on stamps; with a budget, on all runs of the programs."),
+		attached: counterOf("attached_seconds_total",
+			"Time in which journeys could start: all of it without a budget, with one while its hooks are attached."),
+		budget: gaugeOf("budget_ratio", "What tracing may cost, of one CPU's time: --max-overhead. Not there without a budget."),
+		state: gaugeOf("budget_state",
+			"What the budget's hooks do, 1 for what is so now: attached, detached (to save up), over (what stays attached alone costs more), ended.",
+			"state"),
+		windows:  counterOf("budget_windows_total", "Times that the budget's hooks were attached."),
+		engineUp: gaugeOf("engine_up", "Whether the engine answers: 1, or 0 while starts and stops are not noticed."),
 	}
 }
 
@@ -163,5 +177,6 @@ func (g gauges) all() []*definition {
 	return []*definition{
 		g.inFlight, g.unpredicted, g.unseen, g.target, g.stampCost, g.stamps, g.share, g.missed, g.ringLost, g.unpathed,
 		g.targets, g.scrapeTime, g.engineUp, g.hook, g.hookLinks, g.hookMissing,
+		g.overhead, g.attached, g.budget, g.state, g.windows,
 	}
 }

@@ -35,7 +35,7 @@ func free(t *testing.T) string {
 func start(t *testing.T, cfg Config) (stop func() error) {
 	t.Helper()
 	if cfg.Metrics == nil {
-		cfg.Metrics = http.NotFoundHandler()
+		cfg.Metrics = promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{})
 	}
 	s, err := New(cfg)
 	if err != nil {
@@ -138,7 +138,7 @@ func TestWrongInputIsRefused(t *testing.T) {
 		"no path":      {TelemetryPath: "metrics"},
 		"missing file": {ConfigFile: filepath.Join(t.TempDir(), "none.yml")},
 	} {
-		cfg.Metrics = http.NotFoundHandler()
+		cfg.Metrics = promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{})
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
 		}

@@ -17,6 +17,10 @@ import (
 // Slower is by how much the times of a hop grow in the second part of the feed.
 const Slower = 8
 
+// attachedShare is for how much of the time the feed's hooks are attached, in
+// percent: what was traced is as much less than its devices have counted.
+const attachedShare = 56
+
 // Moving is a source whose figures grow by about one sample a second, with
 // times as in the sample until SlowAfter, and longer ones from then on. Safe
 // for concurrent use.
@@ -44,6 +48,7 @@ func unit() tracer.Snapshot {
 	nginx.Accounting[tracer.Ingress].Evicted = 40
 	nginx.Accounting[tracer.Ingress].Started += 40
 	s.Observer.RecursionMisses, s.Observer.RingLost, s.Observer.Unpathed = 400, 3, 2
+	s.Observer.Budget = &tracer.Budget{MaxShare: 0.01, State: tracer.BudgetAttached, Windows: 40}
 	s.Hooks = []tracer.Attachment{
 		{Hook: "port/egress", Provider: tracer.ProviderTCX, Links: 3},
 		{Hook: "host/forward/first", Provider: tracer.ProviderNetfilter, Links: 2},
@@ -115,7 +120,7 @@ func (m *Moving) total(since time.Duration) tracer.Snapshot {
 		at++
 	})
 	counts(&fast, func(n *uint64) { *n = *n * (m.units[0] + m.units[1]) / 10 })
-	fast.Duration, fast.Observer.Observed = since, since
+	fast.Duration, fast.Observer.Observed = since, since*attachedShare/100
 	fast.Start = m.begin
 	return fast
 }
@@ -123,6 +128,10 @@ func (m *Moving) total(since time.Duration) tracer.Snapshot {
 // clone copies what histograms and counts change.
 func clone(s tracer.Snapshot) tracer.Snapshot {
 	s.Targets = slices.Clone(s.Targets)
+	if s.Observer.Budget != nil {
+		budget := *s.Observer.Budget
+		s.Observer.Budget = &budget
+	}
 	for i := range s.Targets {
 		t := &s.Targets[i]
 		t.Paths, t.Drops = slices.Clone(t.Paths), slices.Clone(t.Drops)
@@ -135,6 +144,10 @@ func clone(s tracer.Snapshot) tracer.Snapshot {
 		if t.Proxied != nil {
 			proxied := *t.Proxied
 			t.Proxied = &proxied
+		}
+		if t.Totals != nil {
+			totals := *t.Totals
+			t.Totals = &totals
 		}
 	}
 	return s
@@ -153,6 +166,12 @@ func counts(s *tracer.Snapshot, f func(*uint64)) {
 				f(&t.Skipped[d][j].Count)
 			}
 		}
+		for d := range 2 {
+			if t.Totals != nil {
+				f(&t.Totals[d].Packets)
+				f(&t.Totals[d].Bytes)
+			}
+		}
 		for j := range t.Drops {
 			f(&t.Drops[j].Count)
 		}
@@ -163,6 +182,9 @@ func counts(s *tracer.Snapshot, f func(*uint64)) {
 		}
 	}
 	o := &s.Observer
+	if o.Budget != nil {
+		f(&o.Budget.Windows)
+	}
 	for _, n := range []*uint64{&o.Stamps, &o.RecursionMisses, &o.RingLost, &o.Unpathed} {
 		f(n)
 	}
