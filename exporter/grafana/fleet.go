@@ -71,13 +71,19 @@ func worstFirst() []panel {
 // overhead is what tracing costs beside what it may.
 func overhead() panel {
 	return panel{
-		title: "Overhead", unit: percentage, width: 12,
+		title: "Overhead", unit: percentage, width: gridWidth / 3,
 		description: "CPU time that tracing takes on a host, of one CPU, and the budget that it has (--max-overhead).",
 		queries: []query{
 			plain("{{instance}}", "sum by (instance) (rate(vethtrace_overhead_seconds_total{%s}[$__rate_interval]))", ofHost),
 			plain("{{instance}} budget", "max by (instance) (vethtrace_budget_ratio{%s})", ofHost),
 		},
 	}
+}
+
+// third makes a panel narrow enough for three beside each other.
+func third(p panel) panel {
+	p.width = gridWidth / 3
+	return p
 }
 
 func tracingCost() []panel {
@@ -100,10 +106,10 @@ func tracingCost() []panel {
 	}
 	return []panel{
 		overhead(),
-		at("Time with hooks attached", "Share of all time in which journeys could start. With a budget hooks are attached only as long as it lasts; busy hosts are traced for less of the time.",
-			percentage, "{{instance}}", "sum by (instance) (rate(vethtrace_attached_seconds_total{%s}[$__rate_interval]))", ofHost),
-		at("Hosts by state of their budget", "Attached and detached take turns. Over: what stays attached alone costs more than the budget, and nothing is traced.",
-			plainNumber, "{{state}}", "sum by (state) (vethtrace_budget_state{%s})", ofHost),
+		third(at("Time with hooks attached", "Share of all time in which journeys could start. With a budget hooks are attached only as long as it lasts; busy hosts are traced for less of the time.",
+			percentage, "{{instance}}", "sum by (instance) (rate(vethtrace_attached_seconds_total{%s}[$__rate_interval]))", ofHost)),
+		third(at("Hosts by state of their budget", "Attached and detached take turns. Over: what stays attached alone costs more than the budget, and nothing is traced.",
+			plainNumber, "{{state}}", "sum by (state) (vethtrace_budget_state{%s})", ofHost)),
 		at("Windows", "Times that the budget's hooks are attached.", perSecond, "{{instance}}",
 			"sum by (instance) (rate(vethtrace_budget_windows_total{%s}[$__rate_interval]))", ofHost),
 		at("Cost of a stamp", "Median time of a stamp in place: subtract it from a hop's quantile.", seconds, "{{type}}",

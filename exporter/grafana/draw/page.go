@@ -22,6 +22,8 @@ const (
 	gap        = 6
 	legendRow  = 14
 	legendSize = 250
+	legendRest = 90 // of the legend: what marks a line, and its value
+	letter     = 6
 	axis       = 66
 )
 
@@ -76,8 +78,9 @@ func (p *page) panel(of *dashboard.Panel, lines []feed.Line) {
 	case of.Type == "heatmap":
 		p.heat(inner, unit, lines)
 	default:
-		inner.w -= legendSize
-		p.lines(inner, unit, lines, bytes.Contains(mustJSON(of), []byte(`"mode":"normal"`)))
+		legend := min(legendSize, b.w*0.45)
+		inner.w -= legend
+		p.lines(inner, unit, int((legend-legendRest)/letter), lines, bytes.Contains(mustJSON(of), []byte(`"mode":"normal"`)))
 	}
 }
 
@@ -91,7 +94,7 @@ func (p *page) figures(b box, unit string, lines []feed.Line) {
 	}
 }
 
-func (p *page) lines(b box, unit string, lines []feed.Line, stack bool) {
+func (p *page) lines(b box, unit string, letters int, lines []feed.Line, stack bool) {
 	slices.SortStableFunc(lines, func(a, b feed.Line) int { return cmp.Compare(last(b.Values), last(a.Values)) })
 	from, to, low, high := extent(lines)
 	below := map[float64]float64{} // of a stack, by time
@@ -135,9 +138,18 @@ func (p *page) lines(b box, unit string, lines []feed.Line, stack bool) {
 		fmt.Fprintf(&p.body, `<path d="%s" fill="none" stroke="%s"/>`, path.String(), color)
 		if at := b.y + 8 + float64(n*legendRow); at < b.y+b.h+8 {
 			fmt.Fprintf(&p.body, `<rect x="%.1f" y="%.1f" width="10" height="3" fill="%s"/>`, b.x+b.w+8, at-4, color)
-			p.text(b.x+b.w+22, at, "start", l.Labels[""]+"  "+format(last(l.Values), unit))
+			p.text(b.x+b.w+22, at, "start", shortened(l.Labels[""], letters)+"  "+format(last(l.Values), unit))
 		}
 	}
+}
+
+// shortened leaves out the middle of a name that is longer than there is room for.
+func shortened(name string, most int) string {
+	letters := []rune(name)
+	if len(letters) <= most {
+		return name
+	}
+	return string(letters[:most/3]) + "…" + string(letters[len(letters)-(most-most/3-1):])
 }
 
 func extent(lines []feed.Line) (from, to, low, high float64) {

@@ -45,8 +45,18 @@ func NewMoving(slowAfter time.Duration) *Moving {
 func unit() tracer.Snapshot {
 	s := sample.Snapshot()
 	nginx := &s.Targets[0]
+	nginx.Totals = &[2]tracer.Total{}
 	nginx.Accounting[tracer.Ingress].Evicted = 40
 	nginx.Accounting[tracer.Ingress].Started += 40
+	for direction, a := range nginx.Accounting { // as devices count it, all the time
+		total := tracer.Total{Packets: a.Started * 100 / attachedShare}
+		for _, p := range nginx.Paths {
+			if int(p.Direction) == direction {
+				total.Bytes += (p.Bytes + 14*p.Packets) * 100 / attachedShare
+			}
+		}
+		nginx.Totals[direction] = total
+	}
 	s.Observer.RecursionMisses, s.Observer.RingLost, s.Observer.Unpathed = 400, 3, 2
 	s.Observer.Budget = &tracer.Budget{MaxShare: 0.01, State: tracer.BudgetAttached, Windows: 40}
 	s.Hooks = []tracer.Attachment{
