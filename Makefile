@@ -54,9 +54,12 @@ oracle: ## ten million numbered packets: is each stamp the right packet's? (root
 	@deploy/setup/test.sh
 	VETHTRACE_ORACLE_PACKETS=10000000 $(GO) test -count=1 -v -timeout 2h -run '^TestOracle' ./tracer/
 
+# What needs Prometheus (grafana), clang (vmlinuxh) or Chromium (InABrowser) has no part in it.
 .PHONY: race
-race: ## run the tests that need no kernel under the race detector (needs cgo, gcc)
-	CGO_ENABLED=1 $(GO) test -race -count=1 ./tracer/histogram/... ./tracer/journey/... ./exporter/... ./internal/tools/...
+race: ## run the tests that need no kernel and no other programs under the race detector (needs gcc)
+	@packages=$$($(GO) list ./tracer/histogram/... ./tracer/journey/... ./exporter/... ./internal/tools/... | \
+		grep -v -e /exporter/grafana -e /tools/vmlinuxh); \
+	CGO_ENABLED=1 $(GO) test -race -count=1 -skip InABrowser $$packages
 
 .PHONY: bench
 bench: ## measure what tracing costs, against untraced, A/A and other tools (root, a quiet machine); BENCH_FLAGS=-quick for a trial

@@ -101,9 +101,9 @@ func wantDrawn(t *testing.T, o *opened, want map[string]int) {
 // figure is one that the page takes from the document.
 type figure struct{ Text, Value, At string }
 
-// TestFiguresAreTheDocuments follows each figure of the page back to the
+// TestFiguresAreTheDocumentsInABrowser follows each figure of the page back to the
 // document: the pointer, the value, and what is written.
-func TestFiguresAreTheDocuments(t *testing.T) {
+func TestFiguresAreTheDocumentsInABrowser(t *testing.T) {
 	b := newBrowser(t)
 	for _, name := range saved {
 		t.Run(name, func(t *testing.T) {
@@ -219,8 +219,8 @@ func near(a, b, relative float64) bool {
 	return math.Abs(a-b) <= relative*max(math.Abs(a), math.Abs(b), 1)
 }
 
-// TestHover checks what the page's own script says at a mark and on a curve.
-func TestHover(t *testing.T) {
+// TestHoverInABrowser checks what the page's own script says at a mark and on a curve.
+func TestHoverInABrowser(t *testing.T) {
 	b := newBrowser(t)
 	d := load(t, "bench-schema-1")
 	o := b.open(t, written(t, d), look{1280, "light"})
@@ -249,8 +249,8 @@ func TestHover(t *testing.T) {
 	o.wantQuiet(t)
 }
 
-// TestAddressOpens checks that what an address names is opened.
-func TestAddressOpens(t *testing.T) {
+// TestAddressOpensInABrowser checks that what an address names is opened.
+func TestAddressOpensInABrowser(t *testing.T) {
 	b := newBrowser(t)
 	o := b.open(t, written(t, load(t, "bench-schema-1")), look{1280, "light"})
 	const id = "c-comparisons-0-rows"
@@ -278,8 +278,8 @@ func TestHostileNamesInABrowser(t *testing.T) {
 	o.wantQuiet(t)
 }
 
-// TestPrint checks that a printed page has its plots, and no table that is closed.
-func TestPrint(t *testing.T) {
+// TestPrintInABrowser checks that a printed page has its plots, and no table that is closed.
+func TestPrintInABrowser(t *testing.T) {
 	b := newBrowser(t)
 	o := b.open(t, written(t, load(t, "bench-schema-1")), look{1280, "light"})
 	pdf, err := chromedp.Run(o.ctx, chromedp.PrintToPDF())
