@@ -37,7 +37,7 @@ type scraper struct {
 func newScraper(t *testing.T, host *lab.Node) *scraper {
 	transport := &http.Transport{DialContext: host.Dial, MaxIdleConnsPerHost: 1}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &scraper{host: host, client: &http.Client{Transport: transport, Timeout: 10 * time.Second}}
+	return &scraper{host: host, client: &http.Client{Transport: transport, Timeout: time.Minute}}
 }
 
 // get returns a page's status and text.
@@ -91,14 +91,14 @@ func (s *scraper) must(t *testing.T) families {
 func (s *scraper) until(t *testing.T, what string, wanted func(families) bool) families {
 	t.Helper()
 	var last families
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		all, err := s.scrape(acceptProtobuf)
 		if err == nil && wanted(all) {
 			return all
 		}
 		last = all
 	}
-	t.Fatalf("%s: not within 15 s; last: targets %v, engine up %v", what, last.sum("vethtrace_targets"), last.sum("vethtrace_engine_up"))
+	t.Fatalf("%s: not within a minute; last: targets %v, engine up %v", what, last.sum("vethtrace_targets"), last.sum("vethtrace_engine_up"))
 	return nil
 }
 

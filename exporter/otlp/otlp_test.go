@@ -163,8 +163,8 @@ func TestCollectorThatHangsDoesNotKeepTheEnd(t *testing.T) {
 	if err := pusher(t, server.URL).Stop(ctx); err == nil {
 		t.Error("no error")
 	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("took %v", took)
+	if took := time.Since(begin); took >= pushTime {
+		t.Errorf("took %v, as if nobody had told it to end sooner", took)
 	}
 }
 
