@@ -32,28 +32,25 @@ const (
 	acceptProtobuf    = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
 
-// scrape is one answer.
-func scrape(t *testing.T, handler http.Handler, accept, query string) *http.Response {
+// answered is what a scraper has of one scrape.
+type answered struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// scrape asks once, and holds the answer's length against what its headers say.
+func scrape(t *testing.T, handler http.Handler, accept, query string) answered {
 	t.Helper()
 	request := httptest.NewRequest(http.MethodGet, "/metrics"+query, nil)
 	request.Header.Set("Accept", accept)
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, request)
-	return answer.Result()
-}
-
-// body is all that an answer has, and what its headers say of it.
-func body(t *testing.T, of *http.Response) []byte {
-	t.Helper()
-	defer of.Body.Close()
-	all, err := io.ReadAll(of.Body)
-	if err != nil {
-		t.Fatal(err)
+	a := answered{status: answer.Code, header: answer.Header(), body: answer.Body.Bytes()}
+	if told := a.header.Get("Content-Length"); told != "" && told != strconv.Itoa(len(a.body)) {
+		t.Errorf("%d bytes, and the header says %s", len(a.body), told)
 	}
-	if told := of.Header.Get("Content-Length"); told != "" && told != strconv.Itoa(len(all)) {
-		t.Errorf("%d bytes, and the header says %s", len(all), told)
-	}
-	return all
+	return a
 }
 
 // strange is a snapshot with all that is hard to write: names with every
@@ -120,11 +117,11 @@ func TestEncodingsAreThoseOfTheLibrary(t *testing.T) {
 			for range 2 { // the second one has labels from the first
 				mine, theirs := scrape(t, ours, accept, ""), scrape(t, library, accept, "")
 				for _, name := range []string{"Content-Type", "Vary"} {
-					if a, b := mine.Header.Get(name), theirs.Header.Get(name); a != b {
+					if a, b := mine.header.Get(name), theirs.header.Get(name); a != b {
 						t.Errorf("%+v %s: %s %q, the library's is %q", form, accept, name, a, b)
 					}
 				}
-				a, b := body(t, mine), body(t, theirs)
+				a, b := mine.body, theirs.body
 				if accept == acceptProtobuf {
 					sameMessages(t, a, b)
 				} else {
@@ -195,8 +192,8 @@ func TestOtherFormsAreAnsweredToo(t *testing.T) {
 		{acceptOpenMetrics, "?name[]=vethtrace_targets&name[]=vethtrace_hop_latency_seconds"},
 		{"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text", ""},
 	} {
-		ours := body(t, scrape(t, all.Handler(slog.New(slog.DiscardHandler)), c[0], c[1]))
-		theirs := body(t, scrape(t, library, c[0], c[1]))
+		ours := scrape(t, all.Handler(slog.New(slog.DiscardHandler)), c[0], c[1]).body
+		theirs := scrape(t, library, c[0], c[1]).body
 		// text of protobuf has spaces at random
 		if a, b := strings.ReplaceAll(string(ours), " ", ""), strings.ReplaceAll(string(theirs), " ", ""); a != b || len(a) < 1000 {
 			t.Errorf("%s %s: %d bytes, the library writes %d", c[0], c[1], len(ours), len(theirs))
@@ -210,12 +207,12 @@ func TestHandlerTellsThatTheSourceFails(t *testing.T) {
 	all.Add(New(Config{Source: source}))
 	handler := all.Handler(slog.New(slog.DiscardHandler))
 	answer := scrape(t, handler, acceptText, "")
-	if text := string(body(t, answer)); answer.StatusCode != http.StatusInternalServerError || !strings.Contains(text, "closed") {
-		t.Errorf("%d %s", answer.StatusCode, text)
+	if text := string(answer.body); answer.status != http.StatusInternalServerError || !strings.Contains(text, "closed") {
+		t.Errorf("%d %s", answer.status, text)
 	}
 	source.snapshot, source.err = sample.Snapshot(), nil
-	if answer := scrape(t, handler, acceptText, ""); answer.StatusCode != http.StatusOK || len(body(t, answer)) < 10000 {
-		t.Errorf("afterwards: %d", answer.StatusCode)
+	if answer := scrape(t, handler, acceptText, ""); answer.status != http.StatusOK || len(answer.body) < 10000 {
+		t.Errorf("afterwards: %d", answer.status)
 	}
 }
 
