@@ -37,6 +37,8 @@ const (
 	grace       = 5 * time.Second // of series, in the exporter
 	settleTime  = 3 * grace
 	sampleEach  = 5 * time.Second
+	restTime    = 10 * time.Second
+	restLimit   = 2 * time.Minute
 	startupTime = 30 * time.Second
 )
 
@@ -163,7 +165,30 @@ func (s *soak) churn(ctx context.Context, p *probe, duration time.Duration) (sam
 	if ctx.Err() != nil {
 		return sample{}, context.Cause(ctx)
 	}
-	return s.sample(p)
+	return s.rest(ctx, p)
+}
+
+// rest is the least that the exporter holds within some seconds, at a time when
+// its budget's hooks are detached: their links come and go, and are no growth.
+func (s *soak) rest(ctx context.Context, p *probe) (sample, error) {
+	least, err := s.sample(p)
+	for begin := time.Now(); err == nil; {
+		took := time.Since(begin)
+		switch {
+		case took > restTime && least.detached:
+			return least, nil
+		case took > restLimit:
+			return sample{}, fmt.Errorf("the budget's hooks are attached for %v: what the exporter holds at rest is not to be seen", restLimit)
+		}
+		pause(ctx, time.Second)
+		if ctx.Err() != nil {
+			return sample{}, context.Cause(ctx)
+		}
+		var now sample
+		now, err = s.sample(p)
+		least = least.least(now)
+	}
+	return sample{}, err
 }
 
 // comeAndGo starts a container, talks to it, and removes it, again and again.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vethtrace/vethtrace/exporter/serve"
 	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/tracer"
 )
 
 // How much more the exporter may hold at the end than after a fifth of the time.
@@ -34,6 +35,16 @@ type sample struct {
 	fds, goroutines       int
 	programs, maps, links int // of the kernel, held by a descriptor
 	targets               int
+	detached              bool // the budget's hooks are not attached
+}
+
+// least has of each what is less.
+func (s sample) least(o sample) sample {
+	return sample{
+		rss: min(s.rss, o.rss), heap: min(s.heap, o.heap), fds: min(s.fds, o.fds), goroutines: min(s.goroutines, o.goroutines),
+		programs: min(s.programs, o.programs), maps: min(s.maps, o.maps), links: min(s.links, o.links),
+		targets: min(s.targets, o.targets), detached: s.detached || o.detached,
+	}
 }
 
 func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
@@ -111,6 +122,9 @@ func (p *probe) sample() (sample, error) {
 	s := sample{
 		rss: uint64(value("process_resident_memory_bytes")), heap: uint64(value("go_memstats_heap_inuse_bytes")),
 		goroutines: int(value("go_goroutines")), targets: int(value("vethtrace_targets")),
+	}
+	for _, m := range families["vethtrace_budget_state"].GetMetric() {
+		s.detached = s.detached || m.GetLabel()[0].GetValue() == string(tracer.BudgetDetached) && m.GetGauge().GetValue() == 1
 	}
 	return s, p.descriptors(&s)
 }

@@ -34,6 +34,15 @@ func TestLevelTellsWhatGrew(t *testing.T) {
 	}
 }
 
+func TestLeastIsOfEachAlone(t *testing.T) {
+	a := sample{rss: 1, heap: 9, fds: 85, goroutines: 20, programs: 20, maps: 14, links: 2, targets: 1, detached: true}
+	b := sample{rss: 5, heap: 2, fds: 118, goroutines: 19, programs: 21, maps: 14, links: 35, targets: 1}
+	want := sample{rss: 1, heap: 2, fds: 85, goroutines: 19, programs: 20, maps: 14, links: 2, targets: 1, detached: true}
+	if got := a.least(b); got != want || b.least(a) != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 func TestForwardTellsOfACounterThatGoesBack(t *testing.T) {
 	p := &probe{counters: map[string]float64{}}
 	scrape := func(value float64) map[string]*dto.MetricFamily {
