@@ -13,11 +13,21 @@ func (t *Tracer) forget(now time.Time) {
 		return
 	}
 	old := func(of *target) bool { return of.gone && now.Sub(of.end) > t.cfg.Keep }
+	if !slices.ContainsFunc(t.removed, old) && len(t.seen.retired) == 0 {
+		return
+	}
+	null := t.nulls()
+	for _, of := range t.removed {
+		if old(of) {
+			t.forgotten.unpathed += of.account[Ingress].Unpathed + of.account[Egress].Unpathed
+		}
+	}
 	t.removed = slices.DeleteFunc(t.removed, old)
 	kept := t.seen.retired[:0]
 	for _, state := range t.seen.retired {
 		switch {
 		case old(state.target):
+			t.forgotten.add(state, null)
 			continue
 		case !state.target.gone && now.Sub(state.end) > t.cfg.Keep && fold(kept, state):
 			continue
@@ -26,6 +36,26 @@ func (t *Tracer) forget(now time.Time) {
 	}
 	clear(t.seen.retired[len(kept):])
 	t.seen.retired = kept
+}
+
+// forgotten is what targets that are kept no longer have had a part in: counts of
+// the whole run do not go back when they go.
+type forgotten struct {
+	stamps   uint64
+	cost     float64 // ns
+	unpathed uint64
+}
+
+// add counts the stamps of a path, and what they cost.
+func (f *forgotten) add(state *pathState, null nullLines) {
+	if len(state.series) == 0 {
+		return
+	}
+	count := state.series[0].total.Count()
+	f.stamps += count * uint64(len(state.hooks))
+	for _, hook := range state.hooks {
+		f.cost += float64(count) * null.of(hook).MeanNs
+	}
 }
 
 // goneName stands for peers that have been gone for long.

@@ -21,6 +21,7 @@ func TestForgetLetsGoOfWhatHasBeenGoneForLong(t *testing.T) {
 	long, just := now.Add(-time.Hour), now.Add(-time.Second)
 	live := &target{}
 	goneLong, goneJust := &target{gone: true, end: long}, &target{gone: true, end: just}
+	goneLong.account[Ingress].Unpathed, goneJust.account[Egress].Unpathed = 3, 5
 	tr := &Tracer{cfg: Config{Keep: time.Minute}, removed: []*target{goneLong, goneJust}, seen: &collection{retired: []*pathState{
 		retiredPath(goneLong, long, "uplink", 1),
 		retiredPath(goneJust, just, "uplink", 2),
@@ -28,10 +29,16 @@ func TestForgetLetsGoOfWhatHasBeenGoneForLong(t *testing.T) {
 		retiredPath(live, long, "container:b", 8),
 		retiredPath(live, just, "container:c", 16),
 	}}}
+	for i := range tr.seen.null {
+		tr.seen.null[i] = &series{}
+	}
 	tr.forget(now)
 	tr.forget(now) // again: nothing is added twice
 	if len(tr.removed) != 1 || tr.removed[0] != goneJust {
 		t.Errorf("removed: %v", tr.removed)
+	}
+	if f := tr.forgotten; f.stamps != 1 || f.unpathed != 3 {
+		t.Errorf("of those forgotten %+v is kept, want 1 stamp and 3 without a path", f)
 	}
 	want := []struct {
 		peer  string

@@ -330,18 +330,13 @@ func unpack(history uint64) []journey.Hook {
 
 // observer says what measuring costs and what it missed.
 func (t *Tracer) observer(s Snapshot, null nullLines) Observer {
-	o := Observer{StampNs: null.medians()}
-	var cost float64
+	o := Observer{StampNs: null.medians(), Unpathed: t.forgotten.unpathed}
+	spent := t.forgotten
 	for _, state := range t.seen.all() {
-		if len(state.series) == 0 {
-			continue
-		}
-		count := state.series[0].total.Count()
-		o.Stamps += count * uint64(len(state.hooks))
-		for _, hook := range state.hooks {
-			cost += float64(count) * null.of(hook).MeanNs
-		}
+		spent.add(state, null)
 	}
+	o.Stamps = spent.stamps
+	cost := spent.cost
 	o.Observed, o.Recorded = s.Duration, t.seen.recorded
 	if t.cycle != nil {
 		cost = t.cycle.describe(&o)

@@ -34,6 +34,7 @@ type Tracer struct {
 	mu        sync.Mutex // guards all below
 	targets   []*target  // by number; nil: free
 	removed   []*target  // gone, kept for snapshots
+	forgotten forgotten  // of those kept no longer
 	hostLinks links
 	uplinks   map[int]bool // attached, by index
 	bridges   map[int]bool
