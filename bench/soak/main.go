@@ -6,8 +6,9 @@
 //
 //	go run ./bench/soak -vethtrace bin/vethtrace -duration 10m
 //
-// After a fifth of the time the containers rest, and once more at the end: what
-// the exporter holds then is to be the same.
+// After a fifth of the time, at least a minute, the containers rest until those
+// that have ended are forgotten, and once more at the end: what the exporter
+// holds then is to be the same.
 package main
 
 import (
@@ -35,7 +36,11 @@ const (
 	churners    = 3 // containers that come and go at a time
 	published   = 8080
 	grace       = 5 * time.Second // of series, in the exporter
-	settleTime  = 3 * grace
+	// keepTime is how long the exporter holds the figures of a container that has
+	// ended: its grace and a minute. Before it has passed there is less to hold
+	// than ever after, and a rest that is shorter measures how many have ended in it.
+	keepTime    = grace + time.Minute
+	settleTime  = keepTime + 2*grace
 	sampleEach  = 5 * time.Second
 	restTime    = 10 * time.Second
 	restLimit   = 2 * time.Minute
@@ -92,11 +97,12 @@ func (s *soak) run(ctx context.Context, duration time.Duration) (err error) {
 	load.Go(func() { s.steady(loading) })
 
 	fmt.Fprintf(s.out, "%8s %7s %9s %9s %5s %6s %6s %5s %5s %7s\n", "time", "lives", "rss MiB", "heap MiB", "fds", "gorout", "progs", "maps", "links", "targets")
-	first, err := s.churn(ctx, p, duration/5)
+	early := max(duration/5, keepTime)
+	first, err := s.churn(ctx, p, early)
 	if err != nil {
 		return err
 	}
-	last, err := s.churn(ctx, p, duration-duration/5)
+	last, err := s.churn(ctx, p, max(duration-early, keepTime))
 	if err != nil {
 		return err
 	}
