@@ -33,9 +33,9 @@ func main() { command.Main("soak", run) }
 
 // The shape of the load.
 const (
-	churners    = 3 // containers that come and go at a time
-	published   = 8080
-	grace       = 5 * time.Second // of series, in the exporter
+	churners  = 3 // containers that come and go at a time
+	published = 8080
+	grace     = 5 * time.Second // of series, in the exporter
 	// keepTime is how long the exporter holds the figures of a container that has
 	// ended: its grace and a minute. Before it has passed there is less to hold
 	// than ever after, and a rest that is shorter measures how many have ended in it.
