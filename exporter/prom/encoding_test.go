@@ -59,6 +59,7 @@ func scrape(t *testing.T, handler http.Handler, accept, query string) answered {
 func strange() tracer.Snapshot {
 	s := sample.Snapshot()
 	s.Hooks = []tracer.Attachment{{Hook: "netif_rx", Provider: "tp_btf", Links: 1}, {Hook: "host/forward/last", Provider: "netfilter"}}
+	s.Missing = []tracer.Missing{{Hook: "recv_length", Why: "no such tracepoint"}}
 	s.Targets[0].Name = "a\"b\\c\nd é"
 	for i := range s.Journeys {
 		if s.Journeys[i].Target == "nginx" {
