@@ -27,15 +27,16 @@ const (
 type functionProvider struct {
 	name    Provider
 	returns bool // tells also of returns
+	needs   string
 	attach  func(*functions) error
 }
 
 func functionProviders() []functionProvider {
 	return []functionProvider{
-		{ProviderSession, true, (*functions).attachSession},
-		{ProviderTracing, true, (*functions).attachTracing},
-		{ProviderMulti, false, (*functions).attachMulti},
-		{ProviderKprobe, false, (*functions).attachKprobes},
+		{ProviderSession, true, "CONFIG_FPROBE (Linux 6.10)", (*functions).attachSession},
+		{ProviderTracing, true, "BPF trampolines (Linux 5.5)", (*functions).attachTracing},
+		{ProviderMulti, false, "CONFIG_FPROBE (Linux 5.18)", (*functions).attachMulti},
+		{ProviderKprobe, false, "CONFIG_KPROBES", (*functions).attachKprobes},
 	}
 }
 

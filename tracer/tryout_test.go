@@ -105,3 +105,38 @@ func TestTryHooksTellsWhatFails(t *testing.T) {
 		}
 	}
 }
+
+// Each provider of functions is tried, whatever the others say; what works here
+// is what the kernel can, and nothing stays.
+func TestTryFunctions(t *testing.T) {
+	world, err := lab.New(testContext(t), lab.Config{Rules: lab.RulesNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer world.Close()
+	files := openFiles(t)
+	tried, err := tracer.TryFunctions(tracer.Config{Host: world.Host.NS})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids := held(t); ids.total() > 0 {
+		t.Errorf("still held: %+v", ids)
+	}
+	if now := openFiles(t); now != files {
+		t.Errorf("%d open files, %d before", now, files)
+	}
+	var names []tracer.Provider
+	for _, one := range tried {
+		names = append(names, one.Provider)
+		if works := one.Err == nil; works != canProbe(one.Provider) {
+			t.Errorf("%s: %v, but that this kernel can is %v", one.Provider, one.Err, !works)
+		}
+		var unsupported *tracer.UnsupportedError
+		if one.Err != nil && (!errors.As(one.Err, &unsupported) || unsupported.Needs == "" || strings.Contains(one.Err.Error(), "\n")) {
+			t.Errorf("%s: %v", one.Provider, one.Err)
+		}
+	}
+	if want := []tracer.Provider{tracer.ProviderSession, tracer.ProviderTracing, tracer.ProviderMulti, tracer.ProviderKprobe}; !slices.Equal(names, want) {
+		t.Errorf("tried %v", names)
+	}
+}

@@ -49,7 +49,8 @@ func sick() doctor.Document {
 			{Hook: "foreign/egress", Program: "vt_foreign_egress", Is: "end", Details: []string{"devices"}, State: doctor.OK, Provider: "tcx", Tried: []doctor.Attempt{{Provider: "tcx"}}},
 			{Hook: "host/forward/tables", Program: "vt_border_1", Is: "border", Details: []string{"tables"}, State: doctor.OK, Provider: "netfilter", Tried: []doctor.Attempt{{Provider: "netfilter"}}},
 		},
-		Devices: []doctor.MetDevice{{Where: "host", Name: "eth0", Role: "uplink", Offloads: []string{}}},
+		Functions: []doctor.Attempt{{Provider: "fentry", Error: "no " + evil}, {Provider: "kprobe"}},
+		Devices:   []doctor.MetDevice{{Where: "host", Name: "eth0", Role: "uplink", Offloads: []string{}}},
 		Cost: doctor.Cost{
 			Stamps:  []doctor.StampCost{{Kind: "tcx", Ns: 164}, {Kind: "netfilter", Ns: 204.4}},
 			Packets: []doctor.PathCost{{Target: "bridge mode", Way: "in", Stamps: 9, Ns: 1560, Count: 1234}},

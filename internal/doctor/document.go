@@ -37,6 +37,7 @@ type Document struct {
 	Verdict     string                  `json:"verdict" doc:"the same in words"`
 	Checks      []Check                 `json:"checks" doc:"lines of the table, in order"`
 	Hooks       []Hook                  `json:"hooks" doc:"every row of the table of hooks, tried in a throw-away world; empty where no such world can be made"`
+	Functions   []Attempt               `json:"functions" doc:"the providers of functions (--detail functions), in the order of preference: the first that works is taken; empty where none could be tried"`
 	Devices     []MetDevice             `json:"devices" doc:"the devices concerned: uplinks and bridges, or what leads to the targets that were named"`
 	Cost        Cost                    `json:"cost" doc:"what tracing costs here, measured in the throw-away world"`
 	Modules     []Module                `json:"modules" doc:"parts of the kernel that may be modules"`

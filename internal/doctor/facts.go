@@ -77,6 +77,9 @@ type Trial struct {
 	Hooks    []tracer.Tryout
 	HooksErr error // why they could not be tried
 	Run      Run
+
+	Functions    []tracer.Attempted // the providers of functions, each tried at one
+	FunctionsErr error              // why they could not be tried
 }
 
 // Run is a run at the default detail, on traffic in the throw-away world.

@@ -25,6 +25,7 @@ func Judge(f Facts) Document {
 	j.rights()
 	hooks := j.hooks()
 	works := j.run()
+	functions := j.functions()
 	j.network()
 	j.engine()
 	cost := costOf(f.Trial.Run)
@@ -32,7 +33,7 @@ func Judge(f Facts) Document {
 	env := f.Environment
 	env.Host.Name = "" // the document is shown to strangers
 	d := Document{
-		Schema: Schema, Version: f.Version, Time: f.Time.UTC().Format(time.RFC3339), Works: works, Hooks: hooks, Devices: f.Devices,
+		Schema: Schema, Version: f.Version, Time: f.Time.UTC().Format(time.RFC3339), Works: works, Hooks: hooks, Functions: functions, Devices: f.Devices,
 		Cost: cost, Modules: f.Kernel.Modules, Environment: env, Checks: j.checks,
 	}
 	if d.Devices == nil {

@@ -46,6 +46,11 @@ func healthy() Facts {
 			Spec: h, Hook: h.Name(), Provider: h.Provider, Tried: []tracer.Attempted{{Provider: h.Provider}},
 		})
 	}
+	f.Trial.Functions = []tracer.Attempted{
+		{Provider: tracer.ProviderSession, Err: &tracer.UnsupportedError{Feature: "probe functions by kprobe.session", Needs: "CONFIG_FPROBE (Linux 6.10)", Err: unix.EINVAL}},
+		{Provider: tracer.ProviderTracing},
+		{Provider: tracer.ProviderMulti},
+	}
 	f.Trial.Run = Run{Detail: tracer.DetailHooks, Seen: seen()}
 	return f
 }
@@ -81,7 +86,7 @@ func TestJudgeHealthy(t *testing.T) {
 		t.Errorf("%v %q, %d hooks", d.Works, d.Verdict, len(d.Hooks))
 	}
 	for _, c := range d.Checks {
-		if c.State == Warn || c.State == Fail || c.Todo != "" {
+		if c.State == Warn || c.State == Fail || c.Todo != "" && c.Name != string(tracer.ProviderSession) {
 			t.Errorf("%+v", c)
 		}
 	}
@@ -236,5 +241,45 @@ func TestJudgeHooks(t *testing.T) {
 	}
 	if d.Verdict != "vethtrace works here, with 2 failures and 2 warnings" {
 		t.Error(d.Verdict)
+	}
+}
+
+// Each provider of functions has a line; the first that works is the one that is taken.
+func TestJudgeFunctions(t *testing.T) {
+	lines := func(f Facts) (all []string) {
+		for _, c := range Judge(f).Checks {
+			if strings.HasPrefix(c.Name, "kprobe") || c.Name == "fentry" || c.Name == "functions" {
+				all = append(all, fmt.Sprintf("%s %s %s %s", c.Name, c.State, c.Value, c.Todo))
+			}
+		}
+		return all
+	}
+	none := healthy()
+	none.Trial.Functions = none.Trial.Functions[:1]
+	untried := healthy()
+	untried.Trial.Functions, untried.Trial.FunctionsErr = nil, errors.New("read symbols: denied")
+	noWorld := healthy()
+	noWorld.Trial = Trial{WorldErr: unix.EPERM}
+	session := "kprobe.session note probe functions by kprobe.session: invalid argument needs CONFIG_FPROBE (Linux 6.10)"
+	for name, c := range map[string]struct {
+		facts Facts
+		want  []string
+		tried int
+	}{
+		"some":     {healthy(), []string{session, "fentry ok probes functions, with their returns: what --detail functions takes ", "kprobe.multi note probes functions, their entries only; not needed "}, 3},
+		"none":     {none, []string{session, "functions note cannot be probed here: no --detail functions, no --probe "}, 1},
+		"untried":  {untried, []string{"functions note cannot be probed: read symbols: denied " + reportIt}, 0},
+		"no world": {noWorld, nil, 0},
+	} {
+		if got := lines(c.facts); fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		d := Judge(c.facts)
+		if len(d.Functions) != c.tried || d.Functions == nil {
+			t.Errorf("%s: %+v", name, d.Functions)
+		}
+		if c.tried == 3 && (d.Functions[0].Error == "" || d.Functions[1] != (Attempt{Provider: "fentry"})) {
+			t.Errorf("%s: %+v", name, d.Functions)
+		}
 	}
 }

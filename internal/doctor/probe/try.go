@@ -48,6 +48,7 @@ func try(ctx context.Context, version string) (t doctor.Trial) {
 		Ports: []tracer.Port{{Host: netip.AddrPortFrom(netip.IPv4Unspecified(), publicPort), Container: lab.PortHTTP, Protocol: "tcp"}},
 	}
 	t.Hooks, t.HooksErr = tracer.TryHooks(tracer.Config{Host: world.Host.NS}, spec)
+	t.Functions, t.FunctionsErr = tracer.TryFunctions(tracer.Config{Host: world.Host.NS})
 	t.Run = run(ctx, world, spec, version)
 	return t
 }
