@@ -16,6 +16,8 @@ BENCH_FLAGS   ?=
 SCALE_FLAGS   ?=
 ACCURACY_FLAGS ?=
 SOAK_FLAGS    ?=
+KERNEL        ?=
+VM_FLAGS      ?=
 CLANG_VERSION := 19.1.7
 C_FILES        = $(wildcard bpf/*.c bpf/*.h bpf/bpftest/*.c bpf/oracle/*.c bpf/oracle/*.h internal/lab/labbpf/*.c internal/lab/labbpf/*.h bench/benchbpf/*.c bench/benchbpf/*.h bench/peers/peersbpf/*.c)
 
@@ -82,6 +84,11 @@ accuracy: ## measure how right the figures are, about 25 minutes (root, a quiet 
 soak: build ## ten minutes of the exporter under load, containers starting and stopping: nothing may grow (root); SOAK_FLAGS=-duration=1m for a trial
 	@deploy/setup/test.sh
 	$(GO) run ./bench/soak -vethtrace $(BIN)/vethtrace $(SOAK_FLAGS)
+
+.PHONY: vm
+vm: ## root tests in guests with other kernels, one after the other (QEMU without KVM); KERNEL=6.12 for one, VM_FLAGS=-record for docs/kernels.md
+	@deploy/setup/vm.sh
+	$(GO) run ./internal/tools/vm -kernels '$(KERNEL)' $(VM_FLAGS)
 
 .PHONY: lint
 lint: ## golangci-lint with gofumpt, and clang-format, all pinned

@@ -7,4 +7,4 @@ need_go
 need_root "the tests"
 need 'docker.io|docker-ce' podman netavark slirp4netns containernetworking-plugins 'containerd|containerd.io' 'runc|containerd.io' iptables nftables 'nginx-light|nginx|nginx-full|nginx-core' \
 	iproute2 ethtool iputils-ping curl conntrack tcpdump bpftrace tmux jq procps \
-	prometheus 'chromium|chromium-browser|google-chrome-stable' ca-certificates git clang-19 llvm-19 libbpf-dev
+	cpio xz-utils prometheus 'chromium|chromium-browser|google-chrome-stable' ca-certificates git clang-19 llvm-19 libbpf-dev

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# What "make vm" needs: QEMU, what unpacks kernel packages, and what the lab
+# runs, which is copied into the guests.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+need_go
+need qemu-system-x86 debian-archive-keyring xz-utils iptables iproute2 ca-certificates

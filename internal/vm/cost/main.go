@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command cost loads every program of the object by itself, as a run does that
+// wants all there is, and writes how many instructions the verifier processed
+// for each, as JSON. It needs root.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/vethtrace/vethtrace/bpf"
+	"github.com/vethtrace/vethtrace/internal/vm"
+)
+
+func main() {
+	if err := run(os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "cost:", err)
+		os.Exit(1)
+	}
+}
+
+// everything are the settings of a run for which the verifier finds no code dead that journeys need.
+func everything() map[string]any {
+	return map[string]any{"cfg_whole": true, "cfg_functions": true, "cfg_row_mask": uint32(4095), "cfg_slow_ns": uint64(1), "cfg_sample": uint32(1)}
+}
+
+func run(out io.Writer) error {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("lift the limit of locked memory: %w", err)
+	}
+	programs, err := loadAll(everything())
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(out).Encode(programs); err != nil {
+		return fmt.Errorf("write the figures: %w", err)
+	}
+	return nil
+}
+
+// loadAll loads every program, with these settings.
+func loadAll(settings map[string]any) (costs []vm.Program, err error) {
+	spec, err := bpf.LoadKernel()
+	if err != nil {
+		return nil, fmt.Errorf("read the object: %w", err)
+	}
+	for name, value := range settings {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	programs := spec.Programs
+	spec.Programs = nil
+	shared, err := ebpf.NewCollection(spec)
+	if err != nil { // an old kernel may have none of the kind, or none so large: no program can be loaded there
+		for _, name := range slices.Sorted(maps.Keys(programs)) {
+			costs = append(costs, vm.Program{Name: name, Error: "make the maps: " + reason(err)})
+		}
+		return costs, nil
+	}
+	defer shared.Close()
+	types := btf.NewCache()
+	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		program := programs[name]
+		if program.AttachType == ebpf.AttachTraceFEntry || program.AttachType == ebpf.AttachTraceFExit {
+			program.AttachTo = traced
+		}
+		one := spec.Copy()
+		one.Variables, one.Programs = nil, map[string]*ebpf.ProgramSpec{name: program}
+		costs = append(costs, loadOne(one, name, ebpf.CollectionOptions{
+			MapReplacements: shared.Maps, Cache: types, Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
+		}))
+	}
+	return costs, nil
+}
+
+// traced is a function that every kernel has: to which one a program is attached does not matter to its cost.
+const traced = "ip_rcv"
+
+func loadOne(spec *ebpf.CollectionSpec, name string, opts ebpf.CollectionOptions) vm.Program {
+	cost := vm.Program{Name: name}
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		cost.Error = strings.TrimPrefix(reason(err), "program "+name+": ")
+		return cost
+	}
+	defer coll.Close()
+	if cost.Instructions = processed(coll.Programs[name].VerifierLog); cost.Instructions == 0 {
+		cost.Error = "the verifier's log does not tell"
+	}
+	return cost
+}
+
+// processed is the number in "processed 123 insns (limit 1000000) ..."; 0 where there is none.
+func processed(log string) int {
+	m := regexp.MustCompile(`processed (\d+) insns`).FindStringSubmatch(log)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// reason is why a program cannot be loaded, in a line.
+func reason(err error) string {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) {
+		return strings.TrimSpace(verifier.Cause.Error() + ": " + strings.Join(verifier.Log[max(0, len(verifier.Log)-3):], "; "))
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import "regexp"
+
+// Kernel is a row of THE list of kernels.
+type Kernel struct {
+	Name   string // as users say it: 6.12
+	Suite  string // of Debian, that has its packages
+	Image  string // regular expression that the version in the package's name matches; the newest one is taken
+	Users  string // who runs it
+	Works  bool   // the default detail is expected to work: doctor's exit status is 0, else 3
+	Groups []string
+}
+
+// Kernels is THE list of kernels: what "make vm" runs in guests, what it expects
+// of each, and the columns of docs/kernels.md. To expect more of a kernel, add
+// names of Groups to its row.
+func Kernels() []Kernel {
+	return []Kernel{
+		{
+			Name: "5.10", Suite: "bullseye-security", Image: `5\.10\.\d+-\d+`, Users: "Debian 11; best effort",
+		},
+		{
+			Name: "6.1", Suite: "bookworm-security", Image: `6\.1\.\d+-\d+`, Users: "Debian 12, Amazon Linux 2023",
+			Groups: []string{"histogram"},
+		},
+		{
+			Name: "6.12", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "Debian 13, Amazon Linux 2023, RHEL 10", Works: true,
+			Groups: []string{"histogram", "journeys", "hooks", "hops", "accounting", "functions", "doctor"},
+		},
+		{
+			Name: "6.18", Suite: "trixie-backports", Image: `6\.18\.\d+\+deb13`, Users: "long-term support", Works: true,
+			Groups: []string{"histogram", "journeys", "hooks", "hops", "accounting", "functions", "doctor"},
+		},
+		{
+			Name: "7.3", Suite: "trixie-backports", Image: `7\.3\.\d+\+deb13`, Users: "the newest", Works: true,
+			Groups: []string{"histogram", "journeys", "hooks", "hops", "accounting", "functions", "doctor"},
+		},
+	}
+}
+
+// imagePattern matches the names of the packages of a kernel's images.
+func (k Kernel) imagePattern() (*regexp.Regexp, error) {
+	return regexp.Compile(`^linux-image-(` + k.Image + `-cloud-amd64)$`)
+}
+
+// Group is a set of tests of one package. Each of them has to run, and to pass.
+type Group struct {
+	Name    string
+	Package string // below the module's root
+	Tests   []string
+	What    string // that they hold
+}
+
+// Groups are the sets of tests that run in guests.
+func Groups() []Group {
+	return []Group{
+		{"histogram", "bpf", []string{"TestHistogramRule"}, "durations fall into the same buckets in the kernel as in Go"},
+		{"journeys", "bpf", []string{"TestSizes", "TestSlotsAreClaimedOnce", "TestFold"}, "a journey's slot is claimed once; functions are told apart as by a second implementation"},
+		{"hooks", "tracer", []string{"TestTryHooks", "TestTryHooksTellsWhatFails"}, "every hook can be attached, and what cannot is told"},
+		{"hops", "tracer", []string{"TestOrderOfHops", "TestHostMode", "TestIPv6", "TestWithoutBridgeNetfilter"}, "the hops of each way, in order"},
+		{"accounting", "tracer", []string{"TestExactCounts", "TestDropsInNetfilter", "TestDropRules", "TestCloseLeavesNothing", "TestAddAndRemove"}, "every packet is counted once, with its outcome; nothing stays behind"},
+		{"functions", "tracer", []string{"TestFunctions", "TestFunctionProviders", "TestUnknownFunction"}, "functions inside a hop: their order, entry before return, times that add up to the hop's, by each provider"},
+		{"doctor", "internal/doctor/probe", []string{"TestRead"}, "the machine is described"},
+	}
+}
+
+// Modules are loaded in guests: what the lab's worlds are made of, with what
+// they depend on. A part that is built into a kernel is no module there.
+func Modules() []string {
+	return []string{
+		"veth", "bridge", "br_netfilter", "macvlan", "dummy", "vxlan", "ifb", "tun",
+		"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_reject_ipv4", "nft_reject_inet", "nft_limit", "nft_queue",
+		"nf_conntrack", "nf_nat", "nf_conntrack_netlink", "nfnetlink_queue", "nf_log_syslog",
+		"ip_tables", "iptable_filter", "iptable_nat", "iptable_raw", "iptable_mangle", "ip6_tables", "ip6table_filter", "ip6table_nat",
+		"xt_MASQUERADE", "xt_nat", "xt_conntrack", "xt_addrtype", "xt_comment", "xt_mark", "xt_tcpudp", "xt_set", "xt_NFQUEUE",
+		"sch_ingress", "cls_bpf", "sch_netem", "sch_tbf", "sch_htb", "overlay",
+	}
+}

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vethtrace/vethtrace/internal/doctor"
+	"github.com/vethtrace/vethtrace/internal/vm/wire"
+)
+
+// THE list holds together: names once, groups that exist, tests that exist.
+func TestList(t *testing.T) {
+	names := map[string]bool{}
+	for _, k := range Kernels() {
+		if names[k.Name] {
+			t.Errorf("%s twice", k.Name)
+		}
+		names[k.Name] = true
+		if _, err := k.imagePattern(); err != nil {
+			t.Error(err)
+		}
+		if groups, err := NewRunner(Config{}).groups(k); err != nil || len(groups) != len(k.Groups) {
+			t.Errorf("%s: %d groups, %v", k.Name, len(groups), err)
+		}
+	}
+	for _, g := range Groups() {
+		files, err := filepath.Glob(filepath.Join("..", "..", g.Package, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var source strings.Builder
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(text)
+		}
+		for _, test := range g.Tests {
+			if !strings.Contains(source.String(), "\nfunc "+test+"(t *testing.T)") {
+				t.Errorf("group %s: package %s has no %s", g.Name, g.Package, test)
+			}
+		}
+	}
+}
+
+// The newest package of a version is taken, as numbers are ordered; others than
+// those of that version, and those of debug symbols, are not.
+func TestNewest(t *testing.T) {
+	names := []string{
+		"linux-image-6.12.9+deb12-cloud-amd64", "linux-image-6.12.117+deb12-cloud-amd64", "linux-image-6.12.118+deb12-cloud-amd64-dbg",
+		"linux-image-6.12.118+deb12-cloud-amd64-unsigned", "linux-image-6.12.118+deb12-amd64", "linux-image-6.13.1+deb12-cloud-amd64",
+		"linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-56-cloud-amd64", "linux-image-6.1.0-0.deb11.60-cloud-amd64", "linux-image-7.3.4+deb13-cloud-amd64",
+	}
+	for name, want := range map[string]string{
+		"6.12": "6.12.117+deb12-cloud-amd64", "6.1": "6.1.0-56-cloud-amd64", "7.3": "7.3.4+deb13-cloud-amd64", "5.10": "", "6.18": "",
+	} {
+		k := Kernels()[slices.IndexFunc(Kernels(), func(k Kernel) bool { return k.Name == name })]
+		pattern, err := k.imagePattern()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := newest(pattern, names); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		slices.Reverse(names)
+	}
+}
+
+// Packages come from this machine's mirror, where it is one of Debian.
+func TestSuiteSources(t *testing.T) {
+	kernels := []Kernel{{Suite: "bookworm-security"}, {Suite: "trixie-backports"}, {Suite: "bookworm-security"}}
+	for _, c := range []struct{ own, security, main string }{
+		{"URIs: http://mirror.example/debian/\nSuites: bookworm\nURIs: http://mirror.example/debian-security\n", "http://mirror.example/debian-security", "http://mirror.example/debian"},
+		{"deb https://mirror.example/debian bookworm main\n", securityMirror, "https://mirror.example/debian"},
+		{"deb http://archive.example/ubuntu noble main\n", securityMirror, mainMirror},
+	} {
+		want := "deb [arch=amd64 signed-by=" + keyring + "] " + c.security + " bookworm-security main\n" +
+			"deb [arch=amd64 signed-by=" + keyring + "] " + c.main + " trixie-backports main\n"
+		if got := suiteSources(kernels, c.own); got != want {
+			t.Errorf("of %q: %q, want %q", c.own, got, want)
+		}
+	}
+}
+
+// What cpio reads from an archive is what was put into it.
+func TestArchive(t *testing.T) {
+	var raw bytes.Buffer
+	a := newArchive(&raw)
+	files := map[string]string{"/a/b/c": "12345", "/a/d": "", "/e": strings.Repeat("x", 4097)}
+	for name, content := range files {
+		a.file(name, []byte(content))
+	}
+	a.link("/a/l", "b/c")
+	if err := a.close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("cpio", "-id", "--quiet")
+	cmd.Dir, cmd.Stdin = dir, &raw
+	if _, err := run(cmd); err != nil {
+		t.Fatal(err)
+	}
+	files["/a/l"] = files["/a/b/c"]
+	for name, want := range files {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %d bytes, want %d (%v)", name, len(got), len(want), err)
+		}
+	}
+}
+
+// A writer that fails is told at the end.
+func TestArchiveThatCannotBeWritten(t *testing.T) {
+	r, w := io.Pipe()
+	r.Close()
+	a := newArchive(w)
+	a.file("/a", []byte("1"))
+	if err := a.close(); err == nil {
+		t.Error("no error")
+	}
+}
+
+// A group passes when each of its tests says so, and its process too.
+func TestJudge(t *testing.T) {
+	g := Group{Tests: []string{"TestA", "TestB"}}
+	end := func(m wire.Message) wire.Message { m.Kind = wire.End; return m }
+	both := []string{"--- PASS: TestA (0.00s)", "    --- PASS: TestA/x (0.00s)", "--- PASS: TestB (0.10s)", "PASS"}
+	for _, c := range []struct {
+		name string
+		ran  *ran
+		want string // in the error; "": it passes
+	}{
+		{"passes", &ran{output: both, end: end(wire.Message{})}, ""},
+		{"never", nil, "not run"},
+		{"guest ended", &ran{output: both}, "not run"},
+		{"status", &ran{output: both, end: end(wire.Message{Status: 1, Text: "exit status 1"})}, "exit status 1"},
+		{"too long", &ran{output: both, end: end(wire.Message{Limit: true, Status: -1})}, "killed after"},
+		{"missing", &ran{output: both[:2], end: end(wire.Message{})}, "TestB did not run"},
+		{"skipped", &ran{output: append([]string{"--- SKIP: TestB (0.00s)"}, both[:2]...), end: end(wire.Message{})}, "TestB: skip"},
+		{"failed", &ran{output: append([]string{"--- FAIL: TestB (0.00s)"}, both[:2]...), end: end(wire.Message{Status: 1})}, "TestB: fail"},
+		{"only inside", &ran{output: []string{both[0], "    --- PASS: TestB (0.00s)"}, end: end(wire.Message{})}, "TestB did not run"},
+	} {
+		err := judge(g, c.ran)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// What a guest's serial port gives is told apart from what others write to it.
+func TestWire(t *testing.T) {
+	in := "\x1b[2Jfirmware\r\n{\"kind\":\"booted\",\"text\":\"6.1\"}\r\n{}\nnull\n{\"kind\":\"end\",\"name\":\"a\",\"status\":3}\n"
+	var got []wire.Message
+	var other []string
+	if err := wire.Read(strings.NewReader(in), func(m wire.Message) { got = append(got, m) }, func(s string) { other = append(other, s) }); err != nil {
+		t.Fatal(err)
+	}
+	want := []wire.Message{{Kind: wire.Booted, Text: "6.1"}, {Kind: wire.End, Name: "a", Status: 3}}
+	if !slices.Equal(got, want) || len(other) != 3 {
+		t.Errorf("%+v, %q", got, other)
+	}
+}
+
+// example has a result of each kernel of the list.
+func example() []Result {
+	var results []Result
+	for _, k := range Kernels() {
+		results = append(results, Result{
+			Kernel: k.Name, Release: k.Name + ".0-test", Tests: k.Groups,
+			Hooks:     []Hook{{Name: "uplink/ingress", Provider: "tcx"}, {Name: "netif_rx"}},
+			Functions: []doctor.Attempt{{Provider: "first", Error: "no"}, {Provider: "second"}, {Provider: "third"}},
+			Programs:  []Program{{Name: "vt_a", Instructions: 1234}, {Name: "vt_b", Error: "invalid | argument"}},
+		})
+	}
+	return results
+}
+
+func TestPage(t *testing.T) {
+	page, err := Page(example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells := func(cell string) string { return strings.Repeat(" "+cell+" |", len(Kernels())) }
+	for _, want := range []string{
+		"| `uplink/ingress` |" + cells("tcx"), "| `netif_rx` |" + cells("-"), "| `first` |" + cells("-"), "| `second` |" + cells("**taken**"),
+		"| `third` |" + cells("works"), "| `vt_a` |" + cells("1234"), "| `vt_b` |" + cells("-"), "| 6.12 | `vt_b` | invalid \\| argument |",
+	} {
+		if !strings.Contains(page, want+"\n") {
+			t.Errorf("no line %q in\n%s", want, page)
+		}
+	}
+}
+
+// A kernel of which nothing is recorded, and a program near the limit, are told.
+func TestPageThatCannotBe(t *testing.T) {
+	if _, err := Page(example()[1:]); err == nil || !strings.Contains(err.Error(), "nothing is recorded of kernel "+Kernels()[0].Name) {
+		t.Errorf("%v", err)
+	}
+	near := example()
+	near[0].Programs[0].Instructions = limit/2 + 1
+	if _, err := Page(near); err == nil || !strings.Contains(err.Error(), "500001 instructions of vt_a") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A kernel that has to work rejects no program but some of those of functions.
+func TestRejected(t *testing.T) {
+	call := Program{Name: "vt_call_session", Error: "no"}
+	if err := rejected([]Program{{Name: "vt_a", Instructions: 1}, call}); err != nil {
+		t.Error(err)
+	}
+	if err := rejected([]Program{{Name: "vt_a", Error: "no"}, call}); err == nil || strings.Contains(err.Error(), "call") {
+		t.Errorf("%v", err)
+	}
+	if rejected(nil) == nil {
+		t.Error("no program is no error")
+	}
+}
+
+// Results of kernels that were run replace older ones; those of others stay, in the list's order.
+func TestRecord(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results.json")
+	all := example()
+	if err := Record(file, []Result{all[2], all[0], {Kernel: "2.4"}}); err != nil {
+		t.Fatal(err)
+	}
+	newer := all[0]
+	newer.Release = "newer"
+	if err := Record(file, []Result{newer}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadResults(file)
+	if err != nil || len(got) != 2 || got[0].Release != "newer" || got[1].Kernel != all[2].Kernel {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadResults(file); err == nil {
+		t.Error("a broken file is no error")
+	}
+}
+
+// Modules come behind those that they depend on; what is built in needs none.
+func TestKeepModules(t *testing.T) {
+	dir := t.TempDir()
+	module := func(name, depends string) string {
+		source, file := filepath.Join(dir, name+".s"), filepath.Join(dir, name+".ko")
+		text := ".section .modinfo,\"a\"\n.asciz \"license=GPL\"\n.asciz \"depends=" + depends + "\"\n"
+		if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := run(exec.Command("clang-19", "-c", "-target", "x86_64-linux-gnu", "-o", file, source)); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	f := found{builtin: map[string]bool{"crc32c": true}, modules: map[string]string{
+		"bridge": module("bridge", "stp,llc,crc32c"), "stp": module("stp", "llc"), "llc": module("llc", ""), "other": module("other", ""),
+		"br_netfilter": module("br-netfilter", "bridge"),
+	}}
+	if _, err := run(exec.Command("xz", f.modules["llc"])); err != nil {
+		t.Fatal(err)
+	}
+	f.modules["llc"] += ".xz"
+	to := t.TempDir()
+	if err := f.keepModules(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	order, err := os.ReadFile(filepath.Join(to, "order"))
+	if err != nil || strings.Join(strings.Fields(string(order)), " ") != "llc.ko stp.ko bridge.ko br_netfilter.ko" {
+		t.Errorf("%s, %v", order, err)
+	}
+	f.builtin = nil
+	if err := f.keepModules(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "bridge depends on crc32c") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Kernels that cannot be had are an error, and nothing stays of them.
+func TestPackagesThatCannotBeHad(t *testing.T) {
+	s := &Store{Dir: t.TempDir(), listed: true} // lists were read, and are empty
+	_, _, err := s.packages(t.Context(), Kernels()[0])
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if !regexp.MustCompile(`5\.10.*no package`).MatchString(err.Error()) {
+		t.Errorf("%v", err)
+	}
+	if _, err := s.unpack(t.Context(), t.TempDir(), "5.10.0-1-cloud-amd64"); err == nil {
+		t.Error("unpacked nothing without an error")
+	}
+	if left, err := filepath.Glob(filepath.Join(s.Dir, "part-*")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+}
+
+// Packages that are there are used as they are: no list is read.
+func TestPackagesAreKept(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	for _, release := range []string{"6.12.9+deb12-cloud-amd64", "6.12.10+deb12-cloud-amd64", "6.1.0-9-cloud-amd64"} {
+		if err := os.MkdirAll(filepath.Join(s.Dir, "packages", release), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := Kernels()[slices.IndexFunc(Kernels(), func(k Kernel) bool { return k.Name == "6.12" })]
+	dir, release, err := s.packages(t.Context(), k)
+	if err != nil || release != "6.12.10+deb12-cloud-amd64" || dir != filepath.Join(s.Dir, "packages", release) {
+		t.Errorf("%s %s %v", dir, release, err)
+	}
+}
