@@ -25,8 +25,9 @@ func programs() []string {
 
 // A load is what a guest gets beside its kernel.
 type load struct {
-	files map[string]string // of this machine, by name in the guest; a directory with what is in it
-	plan  wire.Plan
+	files    map[string]string // of this machine, by name in the guest; a directory with what is in it
+	programs []string          // of this machine, beside those that every guest has
+	plan     wire.Plan
 }
 
 // writeInitramfs writes what the guest finds: the load, the kernel's modules,
@@ -39,6 +40,9 @@ func writeInitramfs(ctx context.Context, to string, img image, l load) (err erro
 	defer func() { err = errors.Join(err, out.Close()) }()
 	buffered := bufio.NewWriterSize(out, 1<<20)
 	a := newArchive(buffered)
+	for _, dir := range []string{"bin", "sbin", "lib", "lib64"} {
+		a.link("/"+dir, "usr/"+dir)
+	}
 	for _, dir := range []string{"/proc", "/sys", "/dev", "/run", "/tmp", "/root"} {
 		a.dir(dir)
 	}
@@ -54,7 +58,7 @@ func writeInitramfs(ctx context.Context, to string, img image, l load) (err erro
 			return err
 		}
 	}
-	for _, name := range programs() {
+	for _, name := range append(programs(), l.programs...) {
 		if err := a.program(ctx, name); err != nil {
 			return err
 		}
@@ -133,9 +137,18 @@ func (a *archive) program(ctx context.Context, name string) error {
 	return nil
 }
 
+// merged is where a file is that is named by one of the links from / to /usr.
+func merged(path string) string {
+	if regexp.MustCompile(`^/(bin|sbin|lib|lib64)/`).MatchString(path) {
+		return "/usr" + path
+	}
+	return path
+}
+
 // binary adds a file behind all links, and the libraries that it is linked with.
 // A file that is there already under another name becomes a link to that one.
 func (a *archive) binary(ctx context.Context, path string) error {
+	path = merged(path)
 	file, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return fmt.Errorf("a program for the guest: %w", err)

@@ -52,18 +52,42 @@ type Group struct {
 	Package string // below the module's root
 	Tests   []string
 	What    string // that they hold
+	// of this machine, that the tests run beside those that every guest has
+	Programs []string
 }
 
 // Groups are the sets of tests that run in guests.
 func Groups() []Group {
 	return []Group{
-		{"histogram", "bpf", []string{"TestHistogramRule"}, "durations fall into the same buckets in the kernel as in Go"},
-		{"journeys", "bpf", []string{"TestSizes", "TestSlotsAreClaimedOnce", "TestFold"}, "a journey's slot is claimed once; functions are told apart as by a second implementation"},
-		{"hooks", "tracer", []string{"TestTryHooks", "TestTryHooksTellsWhatFails"}, "every hook can be attached, and what cannot is told"},
-		{"hops", "tracer", []string{"TestOrderOfHops", "TestHostMode", "TestIPv6", "TestWithoutBridgeNetfilter"}, "the hops of each way, in order"},
-		{"accounting", "tracer", []string{"TestExactCounts", "TestDropsInNetfilter", "TestDropRules", "TestCloseLeavesNothing", "TestAddAndRemove"}, "every packet is counted once, with its outcome; nothing stays behind"},
-		{"functions", "tracer", []string{"TestFunctions", "TestFunctionProviders", "TestUnknownFunction"}, "functions inside a hop: their order, entry before return, times that add up to the hop's, by each provider"},
-		{"doctor", "internal/doctor/probe", []string{"TestRead"}, "the machine is described"},
+		{Name: "histogram", Package: "bpf", Tests: []string{"TestHistogramRule"}, What: "durations fall into the same buckets in the kernel as in Go"},
+		{
+			Name: "journeys", Package: "bpf", Tests: []string{"TestSizes", "TestSlotsAreClaimedOnce", "TestFold"},
+			What: "a journey's slot is claimed once; functions are told apart as by a second implementation",
+		},
+		{
+			Name: "hooks", Package: "tracer", Tests: []string{"TestTryHooks", "TestTryHooksTellsWhatFails", "TestTryFunctions"},
+			What: "every hook can be attached, and what cannot is told; each provider of functions that the kernel has works",
+		},
+		{
+			Name: "hops", Package: "tracer", Tests: []string{"TestOrderOfHops", "TestHostMode", "TestIPv6", "TestWithoutBridgeNetfilter"},
+			What: "the hops of each way, in order",
+		},
+		{
+			Name: "accounting", Package: "tracer", Tests: []string{"TestExactCounts", "TestDropsInNetfilter", "TestDropRules", "TestCloseLeavesNothing", "TestAddAndRemove"},
+			What: "every packet is counted once, with its outcome; nothing stays behind",
+		},
+		{
+			Name: "functions", Package: "tracer", Tests: []string{"TestFunctions", "TestFunctionProviders", "TestUnknownFunction"},
+			What: "functions inside a hop: their order, entry before return, times that add up to the hop's, by each provider",
+		},
+		{Name: "doctor", Package: "internal/doctor/probe", Tests: []string{"TestRead"}, What: "the machine is described"},
+		{
+			Name: "docker", Package: "cmd/vethtrace", Tests: []string{"TestDocker"}, What: "a real engine: a container by name, over a restart and a removal",
+			Programs: []string{
+				"docker", "dockerd", "docker-init", "docker-proxy", "containerd", "containerd-shim-runc-v2", "runc",
+				"nginx", "curl", "nsenter", "bash", "ldd", "mkdir", "mount", "umount",
+			},
+		},
 	}
 }
 

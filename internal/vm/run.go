@@ -124,20 +124,21 @@ func (r *Runner) load(ctx context.Context, groups []Group) (l load, err error) {
 		return l, fmt.Errorf("make %s: %w", r.cfg.Work, err)
 	}
 	l = load{files: map[string]string{}, plan: wire.Plan{Limit: guestLimit}}
-	for name, pkg := range map[string]string{"/init": "internal/vm/guest", "/bin/vethtrace": "cmd/vethtrace", "/bin/cost": "internal/vm/cost"} {
+	for name, pkg := range map[string]string{"/init": "internal/vm/guest", "/usr/bin/vethtrace": "cmd/vethtrace", "/usr/bin/cost": "internal/vm/cost"} {
 		if l.files[name], err = r.build(ctx, r.built, name, pkg, "build"); err != nil {
 			return l, err
 		}
 	}
 	l.plan.Runs = []wire.Run{
-		{Name: runDoctor, Dir: "/root", Argv: []string{"/bin/vethtrace", "doctor", "-o", "json"}, Limit: runLimit},
-		{Name: runCost, Dir: "/root", Argv: []string{"/bin/cost"}, Limit: runLimit},
+		{Name: runDoctor, Dir: "/root", Argv: []string{"/usr/bin/vethtrace", "doctor", "-o", "json"}, Limit: runLimit},
+		{Name: runCost, Dir: "/root", Argv: []string{"/usr/bin/cost"}, Limit: runLimit},
 	}
 	for _, g := range groups {
 		binary, err := r.build(ctx, r.tests, g.Package, g.Package, "test", "-c")
 		if err != nil {
 			return l, err
 		}
+		l.programs = append(l.programs, g.Programs...)
 		dir := "/src/" + g.Package
 		file := "/tests/" + strings.ReplaceAll(g.Package, "/", "-") + ".test"
 		l.files[file] = binary

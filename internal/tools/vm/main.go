@@ -45,7 +45,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f := flag.NewFlagSet("vm", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.kernels, "kernels", "", "`names` of kernels of the list, with commas (default: all)")
-	f.StringVar(&o.tests, "tests", "", "`PACKAGE:TEST,...` to run instead of those of the list, for example tracer:TestIPv6")
+	f.StringVar(&o.tests, "tests", "", "`GROUP`, or PACKAGE:TEST,..., to run instead of those of the list: hops, or tracer:TestIPv6")
 	f.StringVar(&o.results, "results", "internal/vm/results.json", "`file` of recorded results")
 	f.BoolVar(&o.record, "record", false, "record the results")
 	f.StringVar(&o.docs, "docs", "", "run nothing: write this `page` from the recorded results")
@@ -54,6 +54,9 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.work, "work", "bin/vm", "`directory` for what is built, and for consoles of guests")
 	if err := f.Parse(args); err != nil {
 		return o, fmt.Errorf("parse flags: %w", err)
+	}
+	if o.record && o.tests != "" {
+		return o, errors.New("-record with -tests: what is recorded is what the list says")
 	}
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
@@ -135,14 +138,17 @@ func chosen(names string) (kernels []vm.Kernel, err error) {
 	return kernels, nil
 }
 
-// groups is a group of tests given as a flag.
+// groups is the group of tests that a flag names.
 func groups(tests string) ([]vm.Group, error) {
 	if tests == "" {
 		return nil, nil
 	}
 	pkg, names, ok := strings.Cut(tests, ":")
+	if i := slices.IndexFunc(vm.Groups(), func(g vm.Group) bool { return g.Name == tests }); i >= 0 {
+		return vm.Groups()[i : i+1], nil
+	}
 	if !ok || names == "" {
-		return nil, fmt.Errorf("-tests %q: want PACKAGE:TEST,... as in tracer:TestIPv6", tests)
+		return nil, fmt.Errorf("-tests %q: want a group of internal/vm/kernels.go, or PACKAGE:TEST,... as in tracer:TestIPv6", tests)
 	}
 	return []vm.Group{{Name: "asked for", Package: strings.TrimPrefix(pkg, "./"), Tests: strings.Split(names, ",")}}, nil
 }
