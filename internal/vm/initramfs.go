@@ -20,7 +20,7 @@ import (
 
 // programs of this machine that the lab and the tests run.
 func programs() []string {
-	return []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "ip", "tc", "sh", "sleep", "true", "cat"}
+	return []string{"iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "iptables-save", "nft", "ip", "tc", "sh", "sleep", "true", "cat"}
 }
 
 // A load is what a guest gets beside its kernel.

@@ -28,7 +28,7 @@ func Kernels() []Kernel {
 		},
 		{
 			Name: "6.12", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "Debian 13, Amazon Linux 2023, RHEL 10", Works: true,
-			Groups: []string{"histogram", "journeys", "hooks", "hops", "accounting", "functions", "doctor"},
+			Groups: []string{"histogram", "journeys", "hooks", "hops", "ways", "accounting", "rules", "functions", "doctor"},
 		},
 		{
 			Name: "6.18", Suite: "trixie-backports", Image: `6\.18\.\d+\+deb13`, Users: "long-term support", Works: true,
@@ -69,12 +69,20 @@ func Groups() []Group {
 			What: "every hook can be attached, and what cannot is told; each provider of functions that the kernel has works",
 		},
 		{
-			Name: "hops", Package: "tracer", Tests: []string{"TestOrderOfHops", "TestHostMode", "TestIPv6", "TestWithoutBridgeNetfilter"},
-			What: "the hops of each way, in order",
+			Name: "hops", Package: "tracer", Tests: []string{"TestOrderOfHops"},
+			What: "the hops of a published port, both ways, at each detail and by each provider of devices, in order",
 		},
 		{
-			Name: "accounting", Package: "tracer", Tests: []string{"TestExactCounts", "TestDropsInNetfilter", "TestDropRules", "TestCloseLeavesNothing", "TestAddAndRemove"},
+			Name: "ways", Package: "tracer", Tests: []string{"TestHostMode", "TestIPv6", "TestWithoutBridgeNetfilter"},
+			What: "the hops of other ways: host mode, IPv6, a bridge without netfilter",
+		},
+		{
+			Name: "accounting", Package: "tracer", Tests: []string{"TestExactCounts", "TestDropsInNetfilter", "TestCloseLeavesNothing"},
 			What: "every packet is counted once, with its outcome; nothing stays behind",
+		},
+		{
+			Name: "rules", Package: "tracer", Tests: []string{"TestDropRules", "TestAddAndRemove"},
+			What: "the rule that dropped a packet is named; targets come and go",
 		},
 		{
 			Name: "functions", Package: "tracer", Tests: []string{"TestFunctions", "TestFunctionProviders", "TestUnknownFunction"},
@@ -96,10 +104,10 @@ func Groups() []Group {
 func Modules() []string {
 	return []string{
 		"veth", "bridge", "br_netfilter", "macvlan", "dummy", "vxlan", "ifb", "tun",
-		"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_reject_ipv4", "nft_reject_inet", "nft_limit", "nft_queue",
+		"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_reject_ipv4", "nft_reject_inet", "nft_limit", "nft_queue", "nft_log", "nft_counter",
 		"nf_conntrack", "nf_nat", "nf_conntrack_netlink", "nfnetlink_queue", "nf_log_syslog",
 		"ip_tables", "iptable_filter", "iptable_nat", "iptable_raw", "iptable_mangle", "ip6_tables", "ip6table_filter", "ip6table_nat",
-		"xt_MASQUERADE", "xt_nat", "xt_conntrack", "xt_addrtype", "xt_comment", "xt_mark", "xt_tcpudp", "xt_set", "xt_NFQUEUE",
+		"xt_MASQUERADE", "xt_nat", "xt_conntrack", "xt_addrtype", "xt_comment", "xt_mark", "xt_tcpudp", "xt_set", "xt_NFQUEUE", "xt_LOG", "xt_limit", "ipt_REJECT", "ip6t_REJECT",
 		"sch_ingress", "cls_bpf", "sch_netem", "sch_tbf", "sch_htb", "overlay",
 	}
 }

@@ -89,21 +89,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return guests(ctx, vm.NewRunner(cfg), kernels, o)
 }
 
-// guests runs one kernel after the other, whatever becomes of each.
+// guests runs one kernel after the other, whatever becomes of each. What went as
+// expected is recorded at once: the whole takes long.
 func guests(ctx context.Context, runner *vm.Runner, kernels []vm.Kernel, o options) error {
 	var errs []error
-	var results []vm.Result
 	for _, k := range kernels {
 		result, err := runner.Run(ctx, k)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		if err == nil {
+			err = vm.CheckPrograms([]vm.Result{result})
 		}
-		results = append(results, result)
-	}
-	errs = append(errs, vm.CheckPrograms(results))
-	if o.record && ctx.Err() == nil {
-		errs = append(errs, vm.Record(o.results, results))
+		if err == nil && o.record {
+			err = vm.Record(o.results, []vm.Result{result})
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
 	}
 	return errors.Join(errs...)
 }
