@@ -12,3 +12,5 @@
 // machine with its libraries. One guest runs at a time: emulation takes all CPUs.
 // What is absolute about time means nothing in there.
 package vm
+
+//go:generate go run ../tools/vm -results results.json -docs ../../docs/kernels.md

@@ -200,9 +200,24 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// A kernel of which nothing is recorded, and a program near the limit, are told.
+// A kernel of which nothing is recorded is named, and has no column.
+func TestPageWithoutAKernel(t *testing.T) {
+	page, err := Page(example()[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := Kernels()[0]
+	if !strings.Contains(page, "| "+missing.Name+" | "+missing.Users+" | not recorded yet |") {
+		t.Errorf("%s is not named in\n%s", missing.Name, page)
+	}
+	if want := "| `vt_a` |" + strings.Repeat(" 1234 |", len(Kernels())-1) + "\n"; !strings.Contains(page, want) {
+		t.Errorf("no line %q in\n%s", want, page)
+	}
+}
+
+// Nothing recorded at all, and a program near the limit, are errors.
 func TestPageThatCannotBe(t *testing.T) {
-	if _, err := Page(example()[1:]); err == nil || !strings.Contains(err.Error(), "nothing is recorded of kernel "+Kernels()[0].Name) {
+	if _, err := Page(nil); err == nil || !strings.Contains(err.Error(), "nothing is recorded") {
 		t.Errorf("%v", err)
 	}
 	near := example()
