@@ -17,7 +17,6 @@ import (
 type Result struct {
 	Kernel  string `json:"kernel"`  // its name in THE list
 	Release string `json:"release"` // that was run
-	Version string `json:"version"` // of vethtrace
 	Verdict string `json:"verdict"` // of doctor
 	Hooks   []Hook `json:"hooks"`
 	// the providers of functions, in the order of preference
@@ -41,7 +40,7 @@ type Program struct {
 
 // examined takes over what doctor says.
 func (r *Result) examined(d doctor.Document) {
-	r.Verdict, r.Version, r.Functions = d.Verdict, d.Version, d.Functions
+	r.Verdict, r.Functions = d.Verdict, d.Functions
 	for _, h := range d.Hooks {
 		r.Hooks = append(r.Hooks, Hook{Name: h.Hook, Provider: h.Provider})
 	}
