@@ -70,6 +70,7 @@ func writeInitramfs(ctx context.Context, to string, img image, l load) (err erro
 	a.file(wire.PlanFile, plan)
 	a.file("/etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))
 	a.file("/etc/group", []byte("root:x:0:\nnogroup:x:65534:\n"))
+	a.file("/etc/machine-id", []byte("00000000000000000000000000000001\n"))
 	a.file("/etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost\n"))
 	a.file("/etc/nsswitch.conf", []byte("passwd: files\ngroup: files\nhosts: files\nprotocols: files\nservices: files\n"))
 	if err := a.close(); err != nil {

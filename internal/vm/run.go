@@ -146,7 +146,7 @@ func (r *Runner) load(ctx context.Context, groups []Group) (l load, err error) {
 		if _, err := os.Stat(data); err == nil {
 			l.files[dir+"/testdata"] = data
 		}
-		l.plan.Runs = append(l.plan.Runs, wire.Run{Name: g.Name, Dir: dir, Limit: runLimit + time.Minute, Argv: []string{
+		l.plan.Runs = append(l.plan.Runs, wire.Run{Name: g.Name, Dir: dir, Limit: runLimit + time.Minute, Again: true, Argv: []string{
 			file, "-test.v", "-test.count=1", "-test.timeout=" + runLimit.String(), "-test.run=^(" + strings.Join(g.Tests, "|") + ")$",
 		}})
 	}
@@ -199,7 +199,12 @@ func (s *session) take(m wire.Message) {
 			break
 		}
 		s.tell(s.groups[i], one)
-	case wire.Begin, wire.Failed, wire.Off:
+	case wire.Begin:
+		if one.end.Kind != "" { // as make test does: a busy machine is no fault, a fault comes again
+			fmt.Fprintf(s.out, "again\t%s\t%s\n", s.kernel.Name, m.Name)
+			s.runs[m.Name] = &ran{}
+		}
+	case wire.Failed, wire.Off:
 	}
 }
 

@@ -333,3 +333,31 @@ func TestPackagesAreKept(t *testing.T) {
 		t.Errorf("%s %s %v", dir, release, err)
 	}
 }
+
+// A group that fails is run again; what counts is how that went, and both are told.
+func TestAgain(t *testing.T) {
+	var out bytes.Buffer
+	g := Group{Name: "g", Package: "p", Tests: []string{"TestA"}}
+	s := session{kernel: Kernel{Name: "6.1"}, groups: []Group{g}, out: &out, runs: map[string]*ran{}}
+	for _, m := range []wire.Message{
+		{Kind: wire.Begin, Name: "g"},
+		{Kind: wire.Output, Name: "g", Text: "--- FAIL: TestA (0.00s)"},
+		{Kind: wire.End, Name: "g", Status: 1, Text: "exit status 1"},
+		{Kind: wire.Begin, Name: "g"},
+		{Kind: wire.Output, Name: "g", Text: "--- PASS: TestA (0.00s)"},
+		{Kind: wire.End, Name: "g"},
+	} {
+		s.take(m)
+	}
+	if err := judge(g, s.runs["g"]); err != nil {
+		t.Error(err)
+	}
+	told := out.String()
+	for _, want := range []string{"--- FAIL: TestA", "FAIL\t6.1\tp\tg: TestA: fail", "again\t6.1\tg\n", "ok\t6.1\tp\tg: 1 tests"} {
+		i := strings.Index(told, want)
+		if i < 0 {
+			t.Fatalf("not told, or not in this order: %q in %q", want, out.String())
+		}
+		told = told[i:]
+	}
+}

@@ -182,10 +182,19 @@ func follow(t *teller) error {
 	}
 	t.tell(wire.Message{Kind: wire.Booted, Text: unix.ByteSliceToString(name.Release[:])})
 	for _, r := range plan.Runs {
-		t.tell(wire.Message{Kind: wire.Begin, Name: r.Name})
-		t.tell(run(t, r))
+		if m := begin(t, r); r.Again && m.Status != 0 {
+			begin(t, r)
+		}
 	}
 	return nil
+}
+
+// begin runs a program and tells that it begins and how it ends.
+func begin(t *teller, r wire.Run) (end wire.Message) {
+	t.tell(wire.Message{Kind: wire.Begin, Name: r.Name})
+	end = run(t, r)
+	t.tell(end)
+	return end
 }
 
 // insert loads a module.

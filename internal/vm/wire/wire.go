@@ -32,6 +32,7 @@ type Run struct {
 	Dir   string        `json:"dir"`
 	Argv  []string      `json:"argv"`
 	Limit time.Duration `json:"limit"` // after which it is killed, with what it started
+	Again bool          `json:"again"` // where it fails, it is run once more
 }
 
 // Kind is what a message tells.
