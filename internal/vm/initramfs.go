@@ -25,9 +25,8 @@ func programs() []string {
 
 // A load is what a guest gets beside its kernel.
 type load struct {
-	files    map[string]string // of this machine, by name in the guest; a directory with what is in it
-	programs []string          // of this machine, beside those that every guest has
-	plan     wire.Plan
+	files map[string]string // of this machine, by name in the guest; a directory with what is in it
+	plan  wire.Plan
 }
 
 // writeInitramfs writes what the guest finds: the load, the kernel's modules,
@@ -58,7 +57,7 @@ func writeInitramfs(ctx context.Context, to string, img image, l load) (err erro
 			return err
 		}
 	}
-	for _, name := range append(programs(), l.programs...) {
+	for _, name := range programs() {
 		if err := a.program(ctx, name); err != nil {
 			return err
 		}

@@ -52,8 +52,6 @@ type Group struct {
 	Package string // below the module's root
 	Tests   []string
 	What    string // that they hold
-	// of this machine, that the tests run beside those that every guest has
-	Programs []string
 }
 
 // Groups are the sets of tests that run in guests.
@@ -89,13 +87,6 @@ func Groups() []Group {
 			What: "functions inside a hop: their order, entry before return, times that add up to the hop's, by each provider",
 		},
 		{Name: "doctor", Package: "internal/doctor/probe", Tests: []string{"TestRead"}, What: "the machine is described"},
-		{
-			Name: "docker", Package: "cmd/vethtrace", Tests: []string{"TestDocker"}, What: "a real engine: a container by name, over a restart and a removal",
-			Programs: []string{
-				"docker", "dockerd", "docker-init", "docker-proxy", "containerd", "containerd-shim-runc-v2", "runc",
-				"nginx", "curl", "nsenter", "bash", "ldd", "mkdir", "mount", "umount",
-			},
-		},
 	}
 }
 

@@ -138,7 +138,6 @@ func (r *Runner) load(ctx context.Context, groups []Group) (l load, err error) {
 		if err != nil {
 			return l, err
 		}
-		l.programs = append(l.programs, g.Programs...)
 		dir := "/src/" + g.Package
 		file := "/tests/" + strings.ReplaceAll(g.Package, "/", "-") + ".test"
 		l.files[file] = binary

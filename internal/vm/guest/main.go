@@ -70,9 +70,6 @@ func first() error {
 
 // mounts makes what programs expect to be there.
 func mounts() error {
-	if err := ownRoot(); err != nil {
-		return err
-	}
 	for _, m := range []struct{ kind, at string }{
 		{"proc", "/proc"},
 		{"sysfs", "/sys"},
@@ -92,28 +89,6 @@ func mounts() error {
 		if err := unix.Mount(m.kind, m.at, m.kind, 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("mount %s: %w", m.at, err)
 		}
-	}
-	return nil
-}
-
-// ownRoot puts a mount of its own over the kernel's first one, which pivot_root,
-// by which containers get their root, cannot replace.
-func ownRoot() error {
-	const at = "/root-mount"
-	if err := os.Mkdir(at, 0o755); err != nil {
-		return fmt.Errorf("make %s: %w", at, err)
-	}
-	if err := unix.Mount("/", at, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind the root: %w", err)
-	}
-	if err := os.Chdir(at); err != nil {
-		return fmt.Errorf("enter the root: %w", err)
-	}
-	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-		return fmt.Errorf("move the root: %w", err)
-	}
-	if err := unix.Chroot("."); err != nil {
-		return fmt.Errorf("change the root: %w", err)
 	}
 	return nil
 }
