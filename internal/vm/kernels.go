@@ -11,6 +11,7 @@ type Kernel struct {
 	Image  string // regular expression that the version in the package's name matches; the newest one is taken
 	Users  string // who runs it
 	Works  bool   // the default detail is expected to work: doctor's exit status is 0, else 3
+	Main   bool   // it is expected to load all programs of the main object, but some of functions
 	Groups []string
 }
 
@@ -23,19 +24,19 @@ func Kernels() []Kernel {
 			Name: "5.10", Suite: "bullseye-security", Image: `5\.10\.\d+-\d+`, Users: "Debian 11; best effort",
 		},
 		{
-			Name: "6.1", Suite: "bookworm-security", Image: `6\.1\.\d+-\d+`, Users: "Debian 12, Amazon Linux 2023",
-			Groups: []string{"histogram"},
+			Name: "6.1", Suite: "bookworm-security", Image: `6\.1\.\d+-\d+`, Users: "Debian 12, Amazon Linux 2023", Works: true,
+			Groups: []string{"histogram", "hooks", "hops", "accounting", "functions", "doctor"},
 		},
 		{
-			Name: "6.12", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "Debian 13, Amazon Linux 2023, RHEL 10", Works: true,
+			Name: "6.12", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "Debian 13, Amazon Linux 2023, RHEL 10", Works: true, Main: true,
 			Groups: []string{"histogram", "journeys", "hooks", "hops", "ways", "accounting", "rules", "functions", "doctor"},
 		},
 		{
-			Name: "6.18", Suite: "trixie-backports", Image: `6\.18\.\d+\+deb13`, Users: "long-term support", Works: true,
+			Name: "6.18", Suite: "trixie-backports", Image: `6\.18\.\d+\+deb13`, Users: "long-term support", Works: true, Main: true,
 			Groups: []string{"histogram", "journeys", "hooks", "hops", "accounting", "functions", "doctor"},
 		},
 		{
-			Name: "7.3", Suite: "trixie-backports", Image: `7\.3\.\d+\+deb13`, Users: "the newest", Works: true,
+			Name: "7.3", Suite: "trixie-backports", Image: `7\.3\.\d+\+deb13`, Users: "the newest", Works: true, Main: true,
 			Groups: []string{"histogram", "journeys", "hooks", "hops", "accounting", "functions", "doctor"},
 		},
 	}

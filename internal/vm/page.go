@@ -16,8 +16,11 @@ const (
 	margin = limit / 2 // beyond it, one more branch somewhere fails a user's load
 )
 
-// callPrefix is that of the programs of functions, of which a kernel needs one that works.
-const callPrefix = "vt_call_"
+// Prefixes of programs.
+const (
+	CallPrefix     = "vt_call_"  // of those of functions, of which a kernel needs one that works
+	FallbackPrefix = "fallback/" // here, of those of the fallback object, which a kernel needs that rejects one of the main object
+)
 
 // CheckPrograms says which programs come too near to the verifier's limit.
 func CheckPrograms(results []Result) error {
@@ -32,14 +35,14 @@ func CheckPrograms(results []Result) error {
 	return errors.Join(errs...)
 }
 
-// rejected says which programs a kernel does not load that runs need.
+// rejected says which programs of the main object a kernel does not load.
 func rejected(programs []Program) error {
 	var errs []error
 	if len(programs) == 0 {
 		return errors.New("no program was loaded")
 	}
 	for _, p := range programs {
-		if p.Error != "" && !strings.HasPrefix(p.Name, callPrefix) {
+		if p.Error != "" && !strings.HasPrefix(p.Name, CallPrefix) && !strings.HasPrefix(p.Name, FallbackPrefix) {
 			errs = append(errs, fmt.Errorf("load %s: %s", p.Name, p.Error))
 		}
 	}
@@ -210,7 +213,7 @@ func (p *page) programs() {
 ## What the verifier has to do
 
 Instructions that the verifier processed to load each program, for a run that wants whole journeys with their functions. The limit is
-%d since Linux 5.2; a program that takes more than half of it fails this page's making. "-": the kernel does not load it.
+%d since Linux 5.2; a program that takes more than half of it fails this page's making. "-": the kernel does not load it. Those of the fallback take the place of others, hook by hook, where these are not loaded.
 
 `, limit)
 	p.columns("program")

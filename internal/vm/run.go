@@ -272,7 +272,7 @@ func (s *session) result() (Result, error) {
 	}
 	if err := s.decode(runCost, &result.Programs); err != nil {
 		errs = append(errs, err)
-	} else if s.kernel.Works {
+	} else if s.kernel.Main {
 		errs = append(errs, rejected(result.Programs))
 	}
 	return result, kernelError(s.kernel, errs)

@@ -227,10 +227,10 @@ func TestPageThatCannotBe(t *testing.T) {
 	}
 }
 
-// A kernel that has to work rejects no program but some of those of functions.
+// A kernel that takes the main object rejects no program of it but some of those of functions.
 func TestRejected(t *testing.T) {
 	call := Program{Name: "vt_call_session", Error: "no"}
-	if err := rejected([]Program{{Name: "vt_a", Instructions: 1}, call}); err != nil {
+	if err := rejected([]Program{{Name: "vt_a", Instructions: 1}, call, {Name: FallbackPrefix + "vt_a", Error: "no"}}); err != nil {
 		t.Error(err)
 	}
 	if err := rejected([]Program{{Name: "vt_a", Error: "no"}, call}); err == nil || strings.Contains(err.Error(), "call") {

@@ -51,7 +51,8 @@ func run(out io.Writer) error {
 	return nil
 }
 
-// loadAll loads every program, with these settings.
+// loadAll loads every program of both objects, with these settings. Those of the
+// fallback, which share the maps, are named as such.
 func loadAll(settings map[string]any) (costs []vm.Program, err error) {
 	spec, err := bpf.LoadKernel()
 	if err != nil {
@@ -62,29 +63,78 @@ func loadAll(settings map[string]any) (costs []vm.Program, err error) {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	programs := spec.Programs
-	spec.Programs = nil
-	shared, err := ebpf.NewCollection(spec)
+	fallback, err := bpf.LoadFallbackFor(spec)
+	if err != nil {
+		return nil, fmt.Errorf("read the fallback object: %w", err)
+	}
+	maker := spec.Copy()
+	maker.Programs = nil
+	shared, err := ebpf.NewCollection(maker)
 	if err != nil { // an old kernel may have none of the kind, or none so large: no program can be loaded there
-		for _, name := range slices.Sorted(maps.Keys(programs)) {
+		for _, name := range slices.Sorted(maps.Keys(spec.Programs)) {
 			costs = append(costs, vm.Program{Name: name, Error: "make the maps: " + reason(err)})
 		}
 		return costs, nil
 	}
 	defer shared.Close()
-	types := btf.NewCache()
-	for _, name := range slices.Sorted(maps.Keys(programs)) {
-		program := programs[name]
-		if program.AttachType == ebpf.AttachTraceFEntry || program.AttachType == ebpf.AttachTraceFExit {
-			program.AttachTo = traced
+	opts := ebpf.CollectionOptions{
+		MapReplacements: shared.Maps, Cache: btf.NewCache(), Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
+	}
+	costs = loadEach(spec, opts)
+	own, err := constants(fallback, settings)
+	if err != nil {
+		return nil, err
+	}
+	defer own.Close()
+	opts.MapReplacements = maps.Clone(shared.Maps)
+	maps.Copy(opts.MapReplacements, own.Maps)
+	for name := range fallback.Maps { // as large as the main object's, whose they are
+		if main := spec.Maps[name]; main != nil && name != rodata {
+			fallback.Maps[name] = main.Copy()
 		}
-		one := spec.Copy()
-		one.Variables, one.Programs = nil, map[string]*ebpf.ProgramSpec{name: program}
-		costs = append(costs, loadOne(one, name, ebpf.CollectionOptions{
-			MapReplacements: shared.Maps, Cache: types, Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
-		}))
+	}
+	for _, cost := range loadEach(fallback, opts) {
+		cost.Name = vm.FallbackPrefix + cost.Name
+		costs = append(costs, cost)
 	}
 	return costs, nil
+}
+
+// rodata is the section that each object has for itself.
+const rodata = ".rodata"
+
+// constants makes that section of an object, with these settings.
+func constants(object *ebpf.CollectionSpec, settings map[string]any) (*ebpf.Collection, error) {
+	for name, value := range settings {
+		if v := object.Variables[name]; v != nil {
+			if err := v.Set(value); err != nil {
+				return nil, fmt.Errorf("set %s of the fallback: %w", name, err)
+			}
+		}
+	}
+	bare := object.Copy()
+	bare.Programs = nil
+	maps.DeleteFunc(bare.Maps, func(name string, _ *ebpf.MapSpec) bool { return name != rodata })
+	maps.DeleteFunc(bare.Variables, func(_ string, v *ebpf.VariableSpec) bool { return v.SectionName != rodata })
+	own, err := ebpf.NewCollection(bare)
+	if err != nil {
+		return nil, fmt.Errorf("make the fallback's constants: %w", err)
+	}
+	return own, nil
+}
+
+// loadEach loads every program of an object.
+func loadEach(spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (costs []vm.Program) {
+	for _, name := range slices.Sorted(maps.Keys(spec.Programs)) {
+		one := spec.Copy()
+		program := one.Programs[name]
+		if strings.HasPrefix(name, vm.CallPrefix) && (program.AttachType == ebpf.AttachTraceFEntry || program.AttachType == ebpf.AttachTraceFExit) {
+			program.AttachTo = traced
+		}
+		one.Variables, one.Programs = nil, map[string]*ebpf.ProgramSpec{name: program}
+		costs = append(costs, loadOne(one, name, opts))
+	}
+	return costs
 }
 
 // traced is a function that every kernel has: to which one a program is attached does not matter to its cost.
