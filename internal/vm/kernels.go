@@ -25,7 +25,7 @@ func Kernels() []Kernel {
 		},
 		{
 			Name: "6.1", Suite: "bookworm-security", Image: `6\.1\.\d+-\d+`, Users: "Debian 12, Amazon Linux 2023", Works: true,
-			Groups: []string{"histogram", "hooks", "hops", "accounting", "functions", "doctor"},
+			Groups: []string{"histogram"},
 		},
 		{
 			Name: "6.12", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "Debian 13, Amazon Linux 2023, RHEL 10", Works: true, Main: true,
