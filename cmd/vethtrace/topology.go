@@ -120,6 +120,9 @@ func (o *topologyOptions) check(args []string) error {
 	if err := parseTo(o.to, o.query); err != nil {
 		return err
 	}
+	if to := o.query.To.Addr(); to.IsValid() && to.Is4() != o.query.From.Is4() {
+		return usagef("--from %s and --to %s are of two families: no packet has both", o.query.From, to)
+	}
 	if o.output != outputText && o.output != outputJSON {
 		return usagef("--output %s draws no way of a packet: want text or json", o.output)
 	}
