@@ -3,12 +3,10 @@
 package wiring
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/vethtrace/vethtrace/tracer/container"
 	"github.com/vethtrace/vethtrace/tracer/netfilter/rules"
 	"github.com/vethtrace/vethtrace/tracer/topology"
 )
@@ -93,6 +91,7 @@ func evaluator(s Space) *rules.Evaluator {
 // Explain tells the way of a packet, step by step, and what becomes of it. It
 // asks the rules that were read, not the kernel.
 func (f *Facts) Explain(q Query) Way {
+	q.Proto = ofFamily(q.Proto, q.From)
 	w := &walker{asker: newAsker(f), q: q}
 	w.steps = &w.way.There
 	w.way = Way{There: []Step{}, Onward: []Step{}, Back: []Step{}, Verdict: Verdict{Processes: []Process{}}}
@@ -109,7 +108,7 @@ func (f *Facts) Explain(q Query) Way {
 		}
 		w.q.To = netip.AddrPortFrom(to, q.To.Port())
 	}
-	w.way.From, w.way.To = netip.AddrPortFrom(q.From, anyPort).String(), w.q.To.String()
+	w.way.From, w.way.To = endpoint(q.From, anyPort, q.Proto), endpoint(w.q.To.Addr(), w.q.To.Port(), q.Proto)
 	if q.From.Is4() != w.q.To.Addr().Is4() {
 		w.end(Unreachable, "%s and %s are of two families", q.From, w.q.To.Addr())
 		return w.way
@@ -165,7 +164,7 @@ func (w *walker) target() (netip.Addr, bool) {
 
 // walk begins where the sender is.
 func (w *walker) walk() {
-	p := rules.Packet{Src: w.q.From, Dst: w.q.To.Addr(), Proto: w.q.Proto, SrcPort: anyPort, DstPort: w.q.To.Port(), TCPFlags: rules.SYN}
+	p := rules.Packet{Src: w.q.From, Dst: w.q.To.Addr(), Proto: w.q.Proto, SrcPort: anyPort, DstPort: w.q.To.Port(), TCPFlags: rules.SYN, ICMPType: echo(w.q.Proto, false)}
 	switch {
 	case w.sender != nil:
 		w.way.Origin = w.sender.Name
@@ -305,76 +304,11 @@ func (w *walker) beyond(out rules.Packet) {
 		w.end(Leaves, "leaves the host by %s, from %s to %s", out.Out, endpoint(out.Src, out.SrcPort, out.Proto), endpoint(out.Dst, out.DstPort, out.Proto))
 		return
 	}
+	if w.f.Host.Env.Routes.ForMany(out.Dst) {
+		w.flooded(out.Out, out.Dst)
+		return
+	}
 	w.end(Unreachable, "%s is behind %s, but no target that is known here has that address", out.Dst, out.Out)
-}
-
-// hostSocket ends a packet for the host itself.
-func (w *walker) hostSocket(p rules.Packet) {
-	if w.backing {
-		w.way.Verdict.Answered = "client"
-		w.step(Step{Place: hostPlace, Kind: KindSocket, Text: "back at the socket that began the connection"})
-		return
-	}
-	s := find(w.f.Host.Sockets, p)
-	if s == nil {
-		w.silent(hostPlace, p)
-		return
-	}
-	if proxy := w.proxyOf(s); proxy != nil && !w.proxying {
-		w.proxied(s, proxy, p)
-		return
-	}
-	place, target := hostPlace, ""
-	for i := range w.f.Targets {
-		m := &w.f.Targets[i]
-		if m.Wiring.Same && slices.ContainsFunc(m.Space.Sockets, func(o container.Socket) bool { return o.Inode == s.Inode }) {
-			place, target = "the host's namespace, for "+m.Name+" (host mode)", m.Name
-		}
-	}
-	w.arrived(place, target, s)
-	w.answerFromHost(p)
-}
-
-// arrived ends a packet in a socket.
-func (w *walker) arrived(place, target string, s *container.Socket) {
-	w.step(Step{Place: cmp.Or(target, hostPlace), Kind: KindSocket, Text: "taken by " + socketText(s), Decides: true})
-	w.way.Verdict.Target, w.way.Verdict.Processes = target, holders(*s)
-	if slices.ContainsFunc(s.Holders, func(p container.Process) bool { return p.Name == keeper }) {
-		w.end(Delivered, "delivered to %s in %s, which only keeps the port for a container and answers nothing: the rules that should translate it are missing", socketText(s), place)
-		return
-	}
-	w.end(Delivered, "delivered to %s in %s", socketText(s), place)
-}
-
-// silent ends a packet that no socket takes.
-func (w *walker) silent(place string, p rules.Packet) {
-	if p.Proto == rules.ICMP || p.Proto == rules.ICMPv6 {
-		w.step(Step{Place: place, Kind: KindSocket, Text: "the kernel itself answers echo requests", Decides: true})
-		w.end(Delivered, "delivered: the kernel of %s itself answers", place)
-		return
-	}
-	answer := "the sender gets an ICMP port unreachable"
-	if p.Proto == rules.TCP {
-		answer = "the sender gets a reset"
-	}
-	w.step(Step{Place: place, Kind: KindSocket, Text: fmt.Sprintf("no socket takes %s %s", protocolName(p.Proto), netip.AddrPortFrom(p.Dst, p.DstPort)), Decides: true})
-	w.end(NothingListens, "arrives, but nothing listens on %s %s in %s: %s", protocolName(p.Proto), netip.AddrPortFrom(p.Dst, p.DstPort), place, answer)
-}
-
-// find is the socket that takes a packet: an exact address counts before all
-// addresses, as in the kernel.
-func find(all []container.Socket, p rules.Packet) *container.Socket {
-	var best *container.Socket
-	for i := range all {
-		s := &all[i]
-		if s.Protocol != protocolName(p.Proto) || s.Port != p.DstPort || !s.Takes(p.Dst) {
-			continue
-		}
-		if best == nil || s.Addr == p.Dst || best.Addr.Is6() && p.Dst.Is4() && best.Addr != p.Dst {
-			best = s
-		}
-	}
-	return best
 }
 
 // end says what became of the packet, once: that of the answer is another thing.

@@ -3,7 +3,9 @@
 package wiring
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/tracer/container"
@@ -59,6 +61,86 @@ func TestWithoutRules(t *testing.T) {
 		}
 		if v.Kind != c.kind || pid != c.pid {
 			t.Errorf("%s: %+v", name, v)
+		}
+	}
+}
+
+// TestForMany: no connection is taken, and no sender told, by an address that is no
+// single one's; and by which address a packet is asked for is seen in its way.
+func TestForMany(t *testing.T) {
+	heard := listener("0.0.0.0", false, 1)
+	heard.Protocol = "udp"
+	for name, c := range map[string]struct {
+		to    string
+		proto uint8
+		kind  string
+		says  string
+	}{
+		"connection to all":          {"255.255.255.255:80", rules.TCP, Dropped, "no connection is taken by 255.255.255.255"},
+		"connection to the network":  {"198.51.100.255:80", rules.TCP, Dropped, "no connection is taken by 198.51.100.255"},
+		"association to a group":     {"224.0.0.1:80", rules.SCTP, Dropped, "no connection is taken by 224.0.0.1"},
+		"datagram that is heard":     {"198.51.100.255:80", rules.UDP, Delivered, "delivered to web[1]"},
+		"datagram that is not heard": {"198.51.100.255:81", rules.UDP, NothingListens, "the sender is not told"},
+		"datagram to the host alone": {"198.51.100.1:81", rules.UDP, NothingListens, "the sender gets an ICMP port unreachable"},
+		"association with the host":  {"198.51.100.1:81", rules.SCTP, NothingListens, "the sender gets an abort"},
+		"echo request to all":        {"198.51.100.255:0", rules.ICMP, Undecided, "whether the kernel of host answers"},
+		"echo request to the host":   {"198.51.100.1:0", rules.ICMP, Delivered, "the kernel of host itself answers"},
+	} {
+		f := routed()
+		f.Host.Env.Routes.Routes = append(f.Host.Env.Routes.Routes, rules.Route{
+			Table: rules.TableLocal, Dst: netip.MustParsePrefix("198.51.100.255/32"), Type: rules.RouteBroadcast, Dev: "eth0",
+		})
+		f.Host.Sockets = []container.Socket{listener("0.0.0.0", false, 1), heard}
+		to := netip.MustParseAddrPort(c.to)
+		way := f.Explain(Query{From: netip.MustParseAddr("198.51.100.2"), To: to, Proto: c.proto})
+		if way.Verdict.Kind != c.kind || !strings.Contains(way.Verdict.Text, c.says) {
+			t.Errorf("%s: %+v", name, way.Verdict)
+		}
+		if want := endpoint(to.Addr(), to.Port(), c.proto); way.To != want || c.proto == rules.ICMP && way.To != to.Addr().String() {
+			t.Errorf("%s: to %q, want %q", name, way.To, want)
+		}
+		if to.Port() == 80 && len(way.Back) != 0 { // all of these are for many
+			t.Errorf("%s: answered from %s", name, to.Addr())
+		}
+	}
+}
+
+// TestEcho: a rule that asks for echo requests, or for their answers, sees these.
+func TestEcho(t *testing.T) {
+	const drop4, drop6 = " -p icmp -m icmp --icmp-type %d -j DROP", " -p ipv6-icmp -m icmp6 --icmpv6-type %d -j DROP"
+	for name, c := range map[string]struct {
+		from, to, rule string
+		proto          uint8
+		kind, answered string
+	}{
+		"no rule":            {"198.51.100.2", "198.51.100.1", "", rules.ICMP, Delivered, "client"},
+		"request":            {"198.51.100.2", "198.51.100.1", "-A INPUT" + fmt.Sprintf(drop4, 8), rules.ICMP, Dropped, ""},
+		"its answer":         {"198.51.100.2", "198.51.100.1", "-A OUTPUT" + fmt.Sprintf(drop4, 0), rules.ICMP, Delivered, "dropped by rule 1 of filter/OUTPUT"},
+		"another":            {"198.51.100.2", "198.51.100.1", "-A INPUT" + fmt.Sprintf(drop4, 3), rules.ICMP, Delivered, "client"},
+		"request, IPv6":      {"2001:db8::2", "2001:db8::1", "-A INPUT" + fmt.Sprintf(drop6, 128), rules.ICMPv6, Dropped, ""},
+		"IPv6 by the name":   {"2001:db8::2", "2001:db8::1", "-A INPUT" + fmt.Sprintf(drop6, 128), rules.ICMP, Dropped, ""},
+		"its answer, IPv6":   {"2001:db8::2", "2001:db8::1", "-A OUTPUT" + fmt.Sprintf(drop6, 129), rules.ICMPv6, Delivered, "dropped by rule 1 of filter/OUTPUT"},
+		"another, IPv6":      {"2001:db8::2", "2001:db8::1", "-A INPUT" + fmt.Sprintf(drop6, 1), rules.ICMPv6, Delivered, "client"},
+		"IPv4 by IPv6's own": {"198.51.100.2", "198.51.100.1", "-A INPUT" + fmt.Sprintf(drop4, 8), rules.ICMPv6, Dropped, ""},
+	} {
+		f := routed()
+		prefix := netip.MustParsePrefix("2001:db8::/64")
+		f.Host.Namespace.Links[0].Addrs = append(f.Host.Namespace.Links[0].Addrs, netip.MustParsePrefix("2001:db8::1/64"))
+		f.Host.Env.Routes.Routes = append(f.Host.Env.Routes.Routes,
+			rules.Route{Table: rules.TableLocal, Dst: netip.MustParsePrefix("2001:db8::1/128"), Type: rules.RouteLocal, Dev: "eth0"},
+			rules.Route{Table: rules.TableMain, Dst: prefix, Type: rules.RouteUnicast, Dev: "eth0"})
+		family := "ip"
+		if netip.MustParseAddr(c.from).Is6() {
+			family = "ip6"
+		}
+		set, err := rules.ParseSave("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"+c.rule+"\nCOMMIT\n", family, rules.Legacy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Host.Rules = set
+		way := f.Explain(Query{From: netip.MustParseAddr(c.from), To: netip.AddrPortFrom(netip.MustParseAddr(c.to), 0), Proto: c.proto})
+		if way.Verdict.Kind != c.kind || !strings.HasPrefix(way.Verdict.Answered, c.answered) || c.answered == "" && way.Verdict.Answered != "" {
+			t.Errorf("%s: %+v", name, way.Verdict)
 		}
 	}
 }

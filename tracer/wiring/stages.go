@@ -37,7 +37,7 @@ func (w *walker) leaveTarget(m *Member, p rules.Packet) {
 		return
 	}
 	next := out.Packet.Dst
-	if route, ok, _ := m.Space.Env.Routes.Lookup(rules.Query{Dst: out.Packet.Dst, Src: out.Packet.Src}); ok && route.Via.IsValid() {
+	if route, ok, _ := m.Space.Env.Routes.Lookup(rules.Query{Dst: out.Packet.Dst, Src: out.Packet.Src}); ok && route.Via.IsValid() && !m.Space.Env.Routes.ForMany(next) {
 		next = route.Via
 	}
 	if in.Lower != nil {
@@ -66,6 +66,10 @@ func (w *walker) cross(m *Member, in *topology.Interface, out rules.Packet, next
 	if asked {
 		p.PhysIn = in.Peer.Name
 	}
+	if m.Space.Env.Routes.ForMany(next) {
+		w.flooded(in.Bridge.Name, next)
+		return
+	}
 	if w.f.Host.Namespace.HasAddr(next) {
 		w.step(Step{Place: hostPlace, Kind: KindDevice, Text: fmt.Sprintf("bridge %s: for the bridge itself, by its port %s", in.Bridge.Name, in.Peer.Name)})
 		w.onHostFrom(p)
@@ -78,6 +82,14 @@ func (w *walker) cross(m *Member, in *topology.Interface, out rules.Packet, next
 		return
 	}
 	w.bridged(p, in, to, other, asked)
+}
+
+// flooded ends a packet for a group or for all on a bridge: it is copied to each
+// port and to the host, and has as many ends as there are.
+func (w *walker) flooded(bridge string, to netip.Addr) {
+	w.step(Step{Place: hostPlace, Kind: KindDevice, Text: fmt.Sprintf("bridge %s: copied to those on it, as %s is no single one's address", bridge, to)})
+	w.way.Verdict.Why = fmt.Sprintf("which of those on bridge %s take what is for %s", bridge, to)
+	w.end(Undecided, "cannot be told: %s", w.way.Verdict.Why)
 }
 
 // bridged takes a packet from one port of a bridge to another.
@@ -184,7 +196,12 @@ func (w *walker) targetSocket(m *Member, p rules.Packet) {
 		w.step(Step{Place: m.Name, Kind: KindSocket, Text: "back at the socket that began the connection"})
 		return
 	}
-	if s := find(m.Space.Sockets, p); s != nil {
+	s := find(m.Space.Sockets, p)
+	if m.Space.Env.Routes.ForMany(p.Dst) && (s == nil || p.Proto != rules.UDP) {
+		w.unanswered(m.Name, p)
+		return
+	}
+	if s != nil {
 		w.arrived(m.Name, m.Name, s)
 	} else {
 		w.silent(m.Name, p)
@@ -205,6 +222,7 @@ func (w *walker) answer(m *Member, p rules.Packet) {
 	w.steps = &w.way.Back
 	back := rules.Packet{
 		Src: p.Dst, Dst: p.Src, Proto: p.Proto, SrcPort: p.DstPort, DstPort: p.SrcPort, TCPFlags: rules.SYN | rules.ACK,
+		ICMPType: echo(p.Proto, true),
 	}
 	back.Conn = rules.Conn{
 		State: rules.Established, Reply: true, Status: rules.StatusConfirmed | rules.StatusSeenReply,
@@ -223,7 +241,8 @@ func (w *walker) answerFromHost(p rules.Packet) {
 		return
 	}
 	back := rules.Packet{
-		Src: p.Dst, Dst: p.Src, Proto: p.Proto, SrcPort: p.DstPort, DstPort: p.SrcPort, TCPFlags: rules.SYN | rules.ACK, Conn: w.answering(),
+		Src: p.Dst, Dst: p.Src, Proto: p.Proto, SrcPort: p.DstPort, DstPort: p.SrcPort, TCPFlags: rules.SYN | rules.ACK,
+		ICMPType: echo(p.Proto, true), Conn: w.answering(),
 	}
 	w.stages = 0
 	w.onHostFrom(back)

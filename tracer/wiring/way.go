@@ -27,8 +27,8 @@ const (
 
 // Way is the explained way of a packet: the first one of its connection.
 type Way struct {
-	From     string  `json:"from" doc:"address and port; the port stands for any"`
-	To       string  `json:"to" doc:"address and port"`
+	From     string  `json:"from" doc:"address and port; the port stands for any; of icmp the address"`
+	To       string  `json:"to" doc:"address and port; of icmp the address"`
 	Protocol string  `json:"protocol" doc:"tcp, udp, sctp, icmp"`
 	Origin   string  `json:"origin" doc:"where it begins: outside, host, or the name of a target"`
 	There    []Step  `json:"there" doc:"each step in order"`

@@ -40,6 +40,32 @@ func protocolName(n uint8) string {
 	return fmt.Sprintf("protocol %d", n)
 }
 
+// ofFamily is the ICMP that a family has: each has its own.
+func ofFamily(proto uint8, of netip.Addr) uint8 {
+	switch {
+	case proto == rules.ICMP && of.Is6():
+		return rules.ICMPv6
+	case proto == rules.ICMPv6 && of.Is4():
+		return rules.ICMP
+	}
+	return proto
+}
+
+// echo is the ICMP type of an echo request, or of its answer; 0 of other protocols.
+func echo(proto uint8, answer bool) uint8 {
+	request, reply := uint8(0), uint8(0)
+	switch proto {
+	case rules.ICMP:
+		request = 8
+	case rules.ICMPv6:
+		request, reply = 128, 129
+	}
+	if answer {
+		return reply
+	}
+	return request
+}
+
 // step adds a step to the way.
 func (w *walker) step(s Step) { *w.steps = append(*w.steps, s) }
 

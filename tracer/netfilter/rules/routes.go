@@ -92,6 +92,14 @@ func (r *Routes) inTable(table int, q Query) (best Route, ok bool) {
 	return best, ok
 }
 
+// ForMany tells whether an address is a group's, or means all on a network.
+func (r *Routes) ForMany(addr netip.Addr) bool {
+	if addr.IsMulticast() {
+		return true
+	}
+	return addr.Is4() && addr.As4()[0] != 0 && r.typeOf(addr, "") == RouteBroadcast
+}
+
 // typeOf is the type of an address as rules ask for it (RTN_LOCAL, ...): that of
 // its entry in the local table. dev, if given, has to be that entry's.
 func (r *Routes) typeOf(addr netip.Addr, dev string) RouteType {
