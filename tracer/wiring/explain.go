@@ -133,6 +133,7 @@ type walker struct {
 	tracked       bool
 	proxying      bool // this is the proxy's own connection
 	backing       bool // this is the answer
+	refused       bool // no socket took the packet: the kernel says so
 }
 
 // target is the host's address that a sender would use.

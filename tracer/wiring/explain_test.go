@@ -145,6 +145,33 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// TestRefusal: that no socket takes a packet is told by a message of its own, which
+// rules see as that, not as an answer of the connection.
+func TestRefusal(t *testing.T) {
+	const told, dropped = "client", "dropped by rule 1 of filter/OUTPUT"
+	for rule, want := range map[string]map[uint8]string{
+		"": {rules.TCP: told, rules.UDP: told},
+		"-A OUTPUT -m conntrack --ctstate RELATED -j DROP":        {rules.TCP: told, rules.UDP: dropped},
+		"-A OUTPUT -m conntrack --ctstate ESTABLISHED -j DROP":    {rules.TCP: dropped, rules.UDP: told},
+		"-A OUTPUT -p icmp -m icmp --icmp-type 3/3 -j DROP":       {rules.TCP: told, rules.UDP: dropped},
+		"-A OUTPUT -p udp -j DROP":                                {rules.TCP: told, rules.UDP: told},
+		"-A OUTPUT -p tcp -m tcp --tcp-flags SYN,RST RST -j DROP": {rules.TCP: dropped, rules.UDP: told},
+	} {
+		set, err := rules.ParseSave("*filter\n:OUTPUT ACCEPT [0:0]\n"+rule+"\nCOMMIT\n", "ip", rules.Legacy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for proto, answered := range want {
+			f := routed()
+			f.Host.Rules = set
+			v := f.Explain(Query{From: netip.MustParseAddr("198.51.100.2"), To: netip.MustParseAddrPort("198.51.100.1:81"), Proto: proto}).Verdict
+			if v.Kind != NothingListens || !strings.HasPrefix(v.Answered, answered) {
+				t.Errorf("%q, protocol %d: %+v", rule, proto, v)
+			}
+		}
+	}
+}
+
 // TestNothingKnown: facts that lack everything give a verdict that says so.
 func TestNothingKnown(t *testing.T) {
 	for _, from := range []string{"198.51.100.2", "127.0.0.1", "2001:db8::1"} {

@@ -67,6 +67,7 @@ func (w *walker) silent(place string, p rules.Packet) {
 		w.end(Delivered, "delivered: the kernel of %s itself answers", place)
 		return
 	}
+	w.refused = !w.proxying // a proxy answers for itself
 	answer := "the sender gets an ICMP port unreachable"
 	switch p.Proto {
 	case rules.TCP:

@@ -173,7 +173,7 @@ func (w *walker) enterTarget(m *Member, in *topology.Interface, out rules.Packet
 	}
 	if w.backing {
 		p.Conn = rules.Conn{
-			State: rules.Established, Reply: true, Status: rules.StatusConfirmed | rules.StatusSeenReply,
+			State: w.answerState(), Reply: true, Status: rules.StatusConfirmed | rules.StatusSeenReply,
 			OrigSrc: netip.AddrPortFrom(p.Dst, p.DstPort), OrigDst: netip.AddrPortFrom(p.Src, p.SrcPort),
 		}
 	}
@@ -220,12 +220,9 @@ func (w *walker) answer(m *Member, p rules.Packet) {
 		return // the proxy gets its answer, and answers itself: see proxied
 	}
 	w.steps = &w.way.Back
-	back := rules.Packet{
-		Src: p.Dst, Dst: p.Src, Proto: p.Proto, SrcPort: p.DstPort, DstPort: p.SrcPort, TCPFlags: rules.SYN | rules.ACK,
-		ICMPType: echo(p.Proto, true),
-	}
+	back := w.reply(p)
 	back.Conn = rules.Conn{
-		State: rules.Established, Reply: true, Status: rules.StatusConfirmed | rules.StatusSeenReply,
+		State: w.answerState(), Reply: true, Status: rules.StatusConfirmed | rules.StatusSeenReply,
 		OrigSrc: netip.AddrPortFrom(p.Src, p.SrcPort), OrigDst: netip.AddrPortFrom(p.Dst, p.DstPort),
 	}
 	w.stages = 0
@@ -240,17 +237,44 @@ func (w *walker) answerFromHost(p rules.Packet) {
 		w.way.Verdict.Answered = "client"
 		return
 	}
-	back := rules.Packet{
-		Src: p.Dst, Dst: p.Src, Proto: p.Proto, SrcPort: p.DstPort, DstPort: p.SrcPort, TCPFlags: rules.SYN | rules.ACK,
-		ICMPType: echo(p.Proto, true), Conn: w.answering(),
-	}
+	back := w.reply(p)
+	back.Conn = w.answering()
 	w.stages = 0
 	w.onHostFrom(back)
 }
 
+// reply is the packet that answers one: that of the same connection, or the
+// message about it that no socket takes it.
+func (w *walker) reply(p rules.Packet) rules.Packet {
+	back := rules.Packet{
+		Src: p.Dst, Dst: p.Src, Proto: p.Proto, SrcPort: p.DstPort, DstPort: p.SrcPort, TCPFlags: rules.SYN | rules.ACK,
+		ICMPType: echo(p.Proto, true),
+	}
+	switch {
+	case w.refused && p.Proto == rules.TCP:
+		back.TCPFlags = rules.RST | rules.ACK
+	case w.unreachable() && p.V6():
+		back.Proto, back.ICMPType, back.ICMPCode = rules.ICMPv6, 1, 4
+	case w.unreachable():
+		back.Proto, back.ICMPType, back.ICMPCode = rules.ICMP, 3, 3
+	}
+	return back
+}
+
+// unreachable tells whether the answer is a port unreachable.
+func (w *walker) unreachable() bool { return w.refused && w.q.Proto == rules.UDP }
+
+// answerState is what connection tracking takes an answer for.
+func (w *walker) answerState() rules.State {
+	if w.unreachable() {
+		return rules.Related
+	}
+	return rules.Established
+}
+
 // answering is what the host's connection tracking knows about an answer.
 func (w *walker) answering() rules.Conn {
-	c := rules.Conn{State: rules.Established, Reply: true, Status: rules.StatusConfirmed | rules.StatusSeenReply}
+	c := rules.Conn{State: w.answerState(), Reply: true, Status: rules.StatusConfirmed | rules.StatusSeenReply}
 	if !w.tracked { // the bridge carried it past connection tracking
 		return rules.Conn{State: rules.New}
 	}
