@@ -110,7 +110,10 @@ func ruleText(r *wiring.Rule) string {
 
 // way writes one way: its question, its steps, its verdict.
 func (t printer) way(w wiring.Way) {
-	root := &node{head: fmt.Sprintf("%s -> %s/%s", w.From, w.To, w.Protocol), rest: "from " + page.Escape(w.Origin)}
+	root := &node{head: fmt.Sprintf("%s -> %s/%s", w.From, w.To, w.Protocol)}
+	if w.Origin != "" { // a way that nowhere begins
+		root.rest = "from " + page.Escape(w.Origin)
+	}
 	for _, leg := range []struct {
 		name  string
 		steps []wiring.Step

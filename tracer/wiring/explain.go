@@ -103,6 +103,7 @@ func (f *Facts) Explain(q Query) Way {
 	if !w.q.To.Addr().IsValid() {
 		to, ok := w.target()
 		if !ok {
+			w.way.From, w.way.To = endpoint(q.From, anyPort, q.Proto), fmt.Sprintf(":%d", q.To.Port())
 			w.end(Unreachable, "the host has no address of that family which %s could send to", q.From)
 			return w.way
 		}
