@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// exchangeTimeout bounds one exchange of a load; what takes longer counts as an error.
-const exchangeTimeout = time.Second
+// exchangeTimeout bounds one exchange of a load; what takes longer counts as an error: longer than a busy machine keeps
+// a process from running.
+const exchangeTimeout = 3 * time.Second
 
 // Result is what a load did. Errors are exchanges that failed or took too long; a load that could
 // not start returns an error instead.
@@ -66,7 +67,7 @@ func (n *Node) HTTP(ctx context.Context, url string, count int, cfg LoadConfig) 
 		MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns,
 	}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: 5 * exchangeTimeout}
+	client := &http.Client{Transport: transport, Timeout: 2 * exchangeTimeout}
 	if _, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil); err != nil {
 		return Result{}, fmt.Errorf("start HTTP load: %w", err)
 	}
@@ -127,7 +128,7 @@ func (n *Node) Get(ctx context.Context, url string) (status int, body []byte, er
 	if err != nil {
 		return 0, nil, fmt.Errorf("get %s: %w", url, err)
 	}
-	resp, err := (&http.Client{Transport: transport, Timeout: 5 * exchangeTimeout}).Do(req)
+	resp, err := (&http.Client{Transport: transport, Timeout: 2 * exchangeTimeout}).Do(req)
 	if err != nil {
 		return 0, nil, fmt.Errorf("get from %s: %w", n.Name, err)
 	}
