@@ -127,7 +127,7 @@ func TestMeasure(t *testing.T) {
 	if many.Links < 4*70 || many.Links > 4*70+60 || few.Links < 2*(4+2+4) || many.Files < many.Links {
 		t.Errorf("links: %d and %d, files: %d and %d", few.Links, many.Links, few.Files, many.Files)
 	}
-	if few.MapMiB < 5 || many.MapMiB <= few.MapMiB || few.ProcessMiB < 5 || many.LoadRate < floodRate/4 || many.LoadCPU <= 0 {
+	if few.MapMiB < 5 || many.MapMiB <= few.MapMiB || few.ProcessMiB < 5 || many.LoadRate < floodRate/4 || many.LoadCPU < 0 { // CPU time comes in ticks
 		t.Errorf("memory and load: %+v", r.Rows)
 	}
 	// two windows say nothing about speed on a machine that others use
