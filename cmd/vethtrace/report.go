@@ -71,10 +71,45 @@ func writeReport(s streams, from, to string) error {
 		return fmt.Errorf("%s: %w", from, err)
 	}
 	const readable = 0o644 // it is made to be handed on
-	if err := os.WriteFile(to, b.Bytes(), readable); err != nil {
+	if err := replaceFile(to, b.Bytes(), readable); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// replaceFile writes a file as a whole or not at all: a full disk leaves neither
+// half a page nor none of the one that was there.
+func replaceFile(to string, data []byte, mode fs.FileMode) (err error) {
+	if existing, err := filepath.EvalSymlinks(to); err == nil {
+		to = existing // a link stays one
+	}
+	if info, err := os.Stat(to); err == nil && !info.Mode().IsRegular() {
+		return os.WriteFile(to, data, mode) // a pipe; a directory is an error
+	}
+	f, err := os.CreateTemp(filepath.Dir(to), "."+filepath.Base(to)+".*")
+	if err != nil {
+		return asFile(to, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name()) // the error that is returned says why
+			err = asFile(to, err)
+		}
+	}()
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), to)
+}
+
+// asFile gives an error of the file that is written first the name that was asked for.
+func asFile(to string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return &fs.PathError{Op: path.Op, Path: to, Err: path.Err}
+	}
+	return err
 }
 
 // readResult reads a file, or standard input for -.

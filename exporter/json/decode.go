@@ -66,6 +66,10 @@ func DecodeLine(data []byte) (tracer.Snapshot, error) {
 
 // explain adds the line to an error of syntax.
 func explain(data []byte, err error) error {
+	var other *json.UnmarshalTypeError
+	if errors.As(err, &other) && other.Field == "" {
+		return fmt.Errorf("it is a JSON %s, not an object", other.Value)
+	}
 	var syntax *json.SyntaxError
 	if !errors.As(err, &syntax) {
 		return err

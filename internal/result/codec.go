@@ -52,7 +52,7 @@ func Decode(r io.Reader) (Document, error) {
 		Kind   string `json:"kind"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return Document{}, fmt.Errorf("read result: %w", err)
+		return Document{}, fmt.Errorf("read result: %w", explain(data, err))
 	}
 	if head.Schema < 1 || head.Schema > Schema {
 		return Document{}, fmt.Errorf("read result: %w", &VersionError{Schema: head.Schema})
@@ -70,6 +70,18 @@ func Decode(r io.Reader) (Document, error) {
 		return Document{}, fmt.Errorf("read result: %w", err)
 	}
 	return doc, nil
+}
+
+// explain says what is wrong in words of the document, not of its Go types.
+func explain(data []byte, err error) error {
+	var other *json.UnmarshalTypeError
+	switch {
+	case len(bytes.TrimSpace(data)) == 0:
+		return errors.New("it is empty")
+	case errors.As(err, &other) && other.Field == "":
+		return fmt.Errorf("it is a JSON %s, not an object", other.Value)
+	}
+	return err
 }
 
 // renew gives the traces that an older version wrote the keys that have come since.
