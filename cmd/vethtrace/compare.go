@@ -16,12 +16,13 @@ import (
 
 const compareHelp = `Traces two targets at the same time, under whatever load they have, and says how they differ, hop by hop, with
 95% confidence intervals: median and 99th percentile of each, the difference, and which part of it each layer is.
-With two documents of vethtrace -o json, compares these: before and after a change.
+With two documents of vethtrace -o json, or two results of bench or compare, compares these: before and after a change.
 
 A difference is that of the first against the second target, or of the second against the first document.`
 
 const compareExample = `  vethtrace compare nginx nginx-host-mode --duration 30s
   vethtrace compare before.json after.json
+  vethtrace compare bench-before.json bench-after.json --target published/tcp_rr
   vethtrace compare --pid 4711 --netns blue -o json > result.json`
 
 // compareOptions say what to compare.
@@ -56,7 +57,7 @@ func newCompare(s streams) *cobra.Command {
 	f.SortFlags = false
 	f.StringSliceVar(&o.targets.pidTexts, "pid", nil, "compare the network namespace of this `PROCESS`, without an engine")
 	f.StringArrayVar(&o.targets.netns, "netns", nil, "compare the network namespace of this `PATH` or name, without an engine")
-	f.StringVar(&o.target, "target", "", "the target of this `NAME`, in documents that have several")
+	f.StringVar(&o.target, "target", "", "the target of this `NAME`, in documents that have several; WAY/LOAD in a result of bench")
 	f.StringSliceVar(&o.targets.ports, "port", nil, "only packets from or to this `PORT`; may be given several times")
 	f.StringVar(&o.targets.peer, "peer", "", "only packets from or to these `ADDRESSES`, for example 10.0.0.0/8")
 	f.StringVar(&o.targets.proto, "proto", "", "only this `PROTOCOL`: tcp, udp, icmp or a number")
@@ -105,7 +106,7 @@ func (o *compareOptions) run(cmd *cobra.Command, s streams, names, command []str
 		return o.saved(s, names)
 	}
 	if files > 0 {
-		return usagef("compare: %s and %s are a document and a target: want two of a kind", names[0], names[len(names)-1])
+		return usagef("compare: %s is a document, the other is a target to trace: want two of a kind", names[slices.IndexFunc(names, isFile)])
 	}
 	if o.target != "" {
 		return usagef("--target %s: is for saved documents", o.target)

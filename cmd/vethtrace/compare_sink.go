@@ -5,11 +5,8 @@ package main
 import (
 	"bytes"
 	stdjson "encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/vethtrace/vethtrace/exporter/json"
@@ -127,63 +124,4 @@ func (o *compareOptions) write(w io.Writer, s streams, d result.Document) error 
 		return result.Encode(w, d)
 	}
 	return text.WriteResult(w, d, text.Options{Color: colored(s.out, o.view.noColor), Width: width(s.out), Raw: o.view.raw})
-}
-
-// saved compares two documents: the second against the first.
-func (o *compareOptions) saved(s streams, files []string) error {
-	var sides [2]side
-	for i, file := range files {
-		var err error
-		if sides[i], err = o.read(file); err != nil {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-	}
-	before, after := sides[0], sides[1]
-	d, err := o.compare(after, before, sides, false)
-	if err != nil {
-		return err
-	}
-	d.Differences, d.Caution, err = compare.Circumstanced(after.circumstances(), before.circumstances())
-	if err != nil {
-		return err
-	}
-	d.Start, d.DurationS = after.snapshot.Start.UTC().Format(time.RFC3339Nano), after.snapshot.Duration.Seconds()
-	d.Answer = d.Comparisons[0].Verdict
-	if d.Caution != "" {
-		d.Answer += "; " + d.Caution
-	}
-	return o.write(s.out, s, d)
-}
-
-func (s side) circumstances() compare.Circumstances {
-	return compare.Circumstances{Name: s.name, Start: s.snapshot.Start, Environment: s.snapshot.Environment}
-}
-
-// read reads one document and finds its target.
-func (o *compareOptions) read(file string) (side, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return side{}, err
-	}
-	defer f.Close()
-	s, err := json.Decode(f)
-	var version *json.VersionError
-	if errors.As(err, &version) {
-		return side{}, err
-	}
-	if err != nil {
-		return side{}, usagef("want a document of vethtrace -o json: %v", err)
-	}
-	var names []string
-	for _, t := range s.Targets {
-		names = append(names, t.Name)
-		if o.target == "" && len(s.Targets) == 1 || t.Name == o.target {
-			t, _ = busiestTarget(s.Targets, t.Name)
-			return side{name: file, file: file, snapshot: alone(s, t), target: t}, nil
-		}
-	}
-	if o.target != "" {
-		return side{}, usagef("has no target %s: it has %s", o.target, strings.Join(names, ", "))
-	}
-	return side{}, usagef("has several targets: say which by --target: %s", strings.Join(names, ", "))
 }
