@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package refbench
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/vethtrace/vethtrace/internal/compare"
+	"github.com/vethtrace/vethtrace/tracer"
+)
+
+// windowed is a cell of so many rounds; what follows a journey's end took ns in
+// the first of them that a window fell into.
+func windowed(rounds, filled int, ns uint64) *cell {
+	c := &cell{}
+	var t tracer.Target
+	for i := range rounds {
+		start := time.Duration(i) * time.Second
+		c.traced.rounds = append(c.traced.rounds, tracer.Round{Start: start, Count: 100, SumNs: 100_000})
+		for _, l := range []*tracer.Latency{&t.Waiting.Transport, &t.Waiting.Reader} {
+			if i < filled {
+				l.Rounds = append(l.Rounds, tracer.Round{Start: start, Count: 10, SumNs: 10 * ns})
+			}
+		}
+	}
+	c.trace.Targets = []tracer.Target{t}
+	return c
+}
+
+// Windows fall into a part of many short rounds, and still tell the
+// application's time; too few of them tell nothing.
+func TestPartsOfWindows(t *testing.T) {
+	for _, test := range []struct{ rounds, filled, want int }{
+		{rounds: 10, filled: 4, want: 0},
+		{rounds: 10, filled: 5, want: 2},
+		{rounds: 100, filled: 7, want: 0},
+		{rounds: 100, filled: 8, want: 2},
+		{rounds: 100, filled: 100, want: 2},
+	} {
+		of, against := windowed(test.rounds, test.filled, 900), windowed(test.rounds, test.filled, 400)
+		all := parts(of, against)
+		if len(all) != test.want {
+			t.Errorf("%d of %d rounds: %d parts, want %d", test.filled, test.rounds, len(all), test.want)
+		}
+		draws := compare.NewDraws(1, test.rounds, test.rounds, true)
+		for _, p := range all {
+			e := draws.Of(p.mean).Estimate()
+			if e == nil || math.Abs(e.Ns-500) > 1e-6 || e.Lo > 500 || e.Hi < 500 || e.Hi-e.Lo > 1 {
+				t.Errorf("%d of %d rounds: %s is %+v, want 500 ns in all resamples that matter", test.filled, test.rounds, p.name, e)
+			}
+		}
+	}
+}
