@@ -52,7 +52,7 @@ func (m markdown) section(s sectionView) {
 		if c.Raw {
 			measured = "as measured"
 		}
-		m.line("%s; %d and %d rounds; %s. Intervals are 95%%.", m.words(c.Class), c.Rounds[0], c.Rounds[1], measured)
+		m.line("%s; %d and %d rounds; %s. Intervals are 95%%, each by itself; a hop is told from zero only where that holds for all hops together.", m.words(c.Class), c.Rounds[0], c.Rounds[1], measured)
 		m.table("", c.LayerTable)
 		m.table("", c.RowTable)
 		m.table("", c.Explained)

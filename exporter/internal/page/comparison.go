@@ -40,7 +40,7 @@ func comparisonGrid(c result.Comparison, swapped bool) *grid {
 		{head: "p99", right: true, drop: 2},
 		{head: shorten(second, 16) + " p50", right: true},
 		{head: "p99", right: true, drop: 3},
-		{head: "difference", right: true},
+		{head: "mean by", right: true},
 		{head: "95% interval", right: true},
 		{head: "p99 by", right: true, drop: 1},
 		{head: "share", right: true},
@@ -77,8 +77,14 @@ func comparisonRows(c result.Comparison, swapped bool, o Options) []string {
 		}
 		lines = append(lines, g.line(r))
 	}
+	if slices.ContainsFunc(c.Rows, func(r result.Row) bool { return shortWords(r.Words) == nothing }) {
+		lines = append(lines, o.prose(indent, nothing+": not distinguishable from zero, all rows taken together", st.dim)...)
+	}
 	return lines
 }
+
+// nothing stands in a row whose difference may be none.
+const nothing = "~0"
 
 // pathOf is the whole path's row, behind the last row of its direction.
 func pathOf(c result.Comparison, r result.Row) *result.Row {
@@ -175,7 +181,7 @@ func share(s *result.Share) string {
 
 func shortWords(words string) string {
 	if words == "not distinguishable from zero" {
-		return "~0"
+		return nothing
 	}
 	return words
 }

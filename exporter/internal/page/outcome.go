@@ -80,8 +80,12 @@ func loadTitle(b result.Bench, name string) string {
 // benchTables has a table per load: what the client saw by each way.
 func benchTables(b result.Bench, o Options) []string {
 	st := o.styles()
-	lines := o.prose("", fmt.Sprintf("%s world, %d rounds of %.0f ms for each way and load, and as many without tracing",
-		Escape(b.World), b.Rounds, b.RoundS*1e3), st.dim)
+	upTo := ""
+	if b.Cut {
+		upTo = "up to "
+	}
+	lines := o.prose("", fmt.Sprintf("%s world, %s%d rounds of %.0f ms for each way and load, and as many without tracing",
+		Escape(b.World), upTo, b.Rounds, b.RoundS*1e3), st.dim)
 	for _, l := range b.Loads {
 		lines = append(lines, "", st.heading.Render(o.cut(Escape(l.Title))))
 		g := &grid{columns: []column{
