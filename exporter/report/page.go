@@ -120,6 +120,9 @@ type chainView struct {
 
 func newPage(r *reading) view {
 	v := view{Document: r.Document, Title: "vethtrace: " + r.Kind, Overview: overview(r), Differences: differences(r.Document)}
+	if v.Caution != "" { // it stands below, by itself
+		v.Answer = strings.TrimSuffix(v.Answer, "; "+v.Caution)
+	}
 	for i, s := range r.sections {
 		v.Sections = append(v.Sections, newSection(s, i == 0))
 	}
@@ -135,7 +138,11 @@ func newPage(r *reading) view {
 
 // differences are those of the environments of saved documents.
 func differences(d result.Document) table {
-	t := table{head: []string{"what differs", "against", "of"}, left: 3}
+	of, against := "of", "against"
+	if len(d.Comparisons) == 1 && d.Comparisons[0].Of != d.Comparisons[0].Against {
+		of, against = d.Comparisons[0].Of, d.Comparisons[0].Against
+	}
+	t := table{head: []string{"what differs", page.Escape(against), page.Escape(of)}, left: 3}
 	for _, x := range d.Differences {
 		t.add(text(x.Key), text(x.Against), text(x.Of))
 	}

@@ -40,7 +40,7 @@ func (r *runner) answer() string {
 			of.Title, against.Title, load.Title, compare.Interval(*difference, true))
 	}
 	text := fmt.Sprintf("%s adds %s to what the client waits for an answer in %s, %+.0f%% (%s)",
-		of.Title, compare.Interval(*difference, true), against.Title, difference.Ns/base*100, load.Title)
+		of.Title, compare.Interval(*difference, false), against.Title, difference.Ns/base*100, load.Title)
 	if s := c.ExplainedShare; s != nil {
 		text += fmt.Sprintf("; %.0f%% [%.0f, %.0f] of it is seen, hop by hop", s.Share*100, s.Lo*100, s.Hi*100)
 	}
