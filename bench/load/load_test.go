@@ -269,8 +269,9 @@ func TestKinds(t *testing.T) {
 				total += span.Total()
 			}
 			got := received(t, ns) - before
-			// requests that were in flight at the end are no units; their answers still come
-			if slack := uint64(2*connections*3 + 8); got < packets*total*3/4 || got > packets*total+slack {
+			// requests that were in flight at the end are no units, their answers still come; where others keep a player
+			// waiting, TCP acknowledges without data
+			if slack := uint64(2*connections*3+8) + packets*total/10; got < packets*total*3/4 || got > packets*total+slack {
 				t.Errorf("%d units were %d packets, want about %d", total, got, packets*total)
 			}
 		})
