@@ -50,6 +50,7 @@ type filterName struct {
 	made         bool
 }
 
+// String is the filter's name in the kernel.
 func (n filterName) String() string {
 	qdisc := "found"
 	if n.made {

@@ -37,7 +37,10 @@ type coarserError struct {
 	err     error
 }
 
+// Error tells why.
 func (e *coarserError) Error() string { return e.err.Error() }
+
+// Unwrap returns what was tried.
 func (e *coarserError) Unwrap() error { return e.err }
 
 // settle looks at what has become of the hooks: a run goes on without one, but

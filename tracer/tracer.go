@@ -131,14 +131,7 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 		t.cycle = newCycle(t)
 	}
 	t.readRules(targets)
-	if err := t.attachAll(view, targets); err != nil {
-		return err
-	}
-	if err := t.later.run(t.kernel, t.failed); err != nil {
-		return err
-	}
-	t.later = nil
-	if err := t.settle(); err != nil {
+	if err := t.attachFirst(view, targets); err != nil {
 		return err
 	}
 	if t.cycle != nil {
@@ -158,6 +151,18 @@ func (t *Tracer) open(ctx context.Context, specs []TargetSpec) error {
 	}
 	t.begin(ctx)
 	return nil
+}
+
+// attachFirst attaches what is attached all the time, and settles for the hooks that there are.
+func (t *Tracer) attachFirst(view topology.Namespace, targets []*target) error {
+	if err := t.attachAll(view, targets); err != nil {
+		return err
+	}
+	if err := t.later.run(t.kernel, t.failed); err != nil {
+		return err
+	}
+	t.later = nil
+	return t.settle()
 }
 
 // readTargets reads how targets are connected, and gives them numbers.
