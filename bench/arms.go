@@ -128,6 +128,9 @@ func (a arm) row() report.Row {
 	return row
 }
 
+// ownWork tells whether what is measured keeps another CPU busy, which is part of its cost.
+func (a arm) ownWork() bool { return a.kind == report.KindPeer }
+
 // long makes the arm one that is judged by the mean window of long spans: what
 // is attached for a part of the time only may be missed by the median one.
 func (a *arm) long() *arm {

@@ -4,9 +4,11 @@ package main
 
 import (
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/vethtrace/vethtrace/bench/report"
+	"github.com/vethtrace/vethtrace/bench/stats"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
@@ -122,6 +124,27 @@ func TestTakes(t *testing.T) {
 		if longest > s.Pairs/s.Few {
 			t.Errorf("%+v: %d rounds without one", s, longest)
 		}
+	}
+}
+
+// Behind the planned rounds those arms go on that were disturbed.
+func TestTurn(t *testing.T) {
+	span := func(probe uint64) stats.Span {
+		return stats.Span{Trips: []uint64{1}, Ns: []uint64{100}, Probes: []uint64{probe, probe}}
+	}
+	calm := stats.Pair{Before: span(10), With: span(10), After: span(10)}
+	busy := stats.Pair{Before: span(10), With: span(20), After: span(10)}
+	b := bench{arms: []arm{{major: true}, {major: true}, {}, {major: true, kind: report.KindPeer}}, scheme: report.Scheme{Pairs: 2, Few: 1}}
+	pairs := [][]stats.Pair{{calm, calm}, {calm, busy}, {calm}, {calm, busy}}
+	if got := b.turn(2, pairs); !slices.Equal(got, []int{1}) {
+		t.Errorf("arms %v go on, want [1]: a peer's own work is its cost", got)
+	}
+	pairs[1] = append(pairs[1], calm)
+	if got := b.turn(3, pairs); len(got) != 0 {
+		t.Errorf("arms %v go on, all have their pairs", got)
+	}
+	if got := b.turn(0, make([][]stats.Pair, 4)); len(got) < 3 {
+		t.Errorf("arms %v take part in the first round", got)
 	}
 }
 

@@ -99,9 +99,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 // time; traffic before it is long enough for that to have begun, and for the
 // null hops of tcx, attached for the first second of each minute, to be gone.
 func schemeOf(quick bool, pairs int, seed uint64) report.Scheme {
-	s := report.Scheme{Pairs: 12, Few: 5, WindowMs: 100, Without: 4, With: 10, SettleMs: 1200, Quick: quick}
+	s := report.Scheme{Pairs: 12, Few: 5, WindowMs: 25, Without: 16, With: 40, SettleMs: 1200, Quick: quick}
 	if quick {
-		s.Pairs, s.Few, s.Without, s.With, s.SettleMs = 3, 3, 3, 5, 1100
+		s.Pairs, s.Few, s.Without, s.With, s.SettleMs = 3, 3, 12, 20, 1100
 	}
 	if pairs > 0 {
 		s.Pairs, s.Few = pairs, max(1, (pairs+1)/2)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/bench/benchbpf"
@@ -74,14 +75,17 @@ func (b bench) rows(ctx context.Context, result *report.Result) error {
 		result.Rows = append(result.Rows, row)
 	}
 	random := rand.New(rand.NewPCG(b.scheme.Seed, 1))
-	for n := range b.scheme.Pairs {
-		fmt.Fprintf(b.progress, "pair %d of %d\n", n+1, b.scheme.Pairs)
-		for _, i := range random.Perm(len(b.arms)) {
+	// rounds behind the planned ones are for arms whose pairs were disturbed
+	for n := range b.scheme.Pairs + b.scheme.Pairs/2 {
+		turn := b.turn(n, pairs)
+		if len(turn) == 0 {
+			break
+		}
+		fmt.Fprintf(b.progress, "pair %d of %d: %d arms\n", n+1, b.scheme.Pairs, len(turn))
+		random.Shuffle(len(turn), func(i, j int) { turn[i], turn[j] = turn[j], turn[i] })
+		for _, i := range turn {
 			if err := ctx.Err(); err != nil {
 				return err
-			}
-			if !b.arms[i].takes(n, b.scheme) {
-				continue
 			}
 			pair, err := b.pair(ctx, b.arms[i], &result.Rows[i])
 			if err != nil {
@@ -94,6 +98,23 @@ func (b bench) rows(ctx context.Context, result *report.Result) error {
 	return nil
 }
 
+// turn lists the arms that take part in a round: the planned ones, and behind
+// them those that have too few pairs of a quiet machine.
+func (b bench) turn(n int, pairs [][]stats.Pair) (turn []int) {
+	limit := stats.QuietLimit(slices.Concat(pairs...))
+	for i, a := range b.arms {
+		wanted := b.scheme.Pairs
+		if !a.major {
+			wanted = b.scheme.Few
+		}
+		if n < b.scheme.Pairs && a.takes(n, b.scheme) ||
+			n >= b.scheme.Pairs && len(stats.Settled(pairs[i], limit, a.ownWork())) < wanted {
+			turn = append(turn, i)
+		}
+	}
+	return turn
+}
+
 // takes tells whether an arm takes part in round n: those without a goal that
 // needs many pairs do so in some rounds, evenly spread.
 func (a arm) takes(n int, s report.Scheme) bool {
@@ -103,11 +124,12 @@ func (a arm) takes(n int, s report.Scheme) bool {
 // conclude computes what follows from all pairs.
 func (b bench) conclude(result *report.Result, pairs [][]stats.Pair) {
 	untraced := map[string][]float64{}
-	for i := range b.arms {
+	result.QuietNs = stats.QuietLimit(slices.Concat(pairs...))
+	for i, a := range b.arms {
 		row := &result.Rows[i]
-		row.Fill(pairs[i], b.scheme.Seed)
+		row.Fill(pairs[i], result.QuietNs, a.ownWork(), b.scheme.Seed)
 		row.Check()
-		for _, pair := range pairs[i] {
+		for _, pair := range stats.Settled(pairs[i], result.QuietNs, a.ownWork()) {
 			untraced[row.Group()] = append(untraced[row.Group()], pair.Without()...)
 		}
 	}

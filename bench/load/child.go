@@ -58,9 +58,10 @@ type request struct {
 
 // reply is one line to the parent.
 type reply struct {
-	Trips []uint64 `json:"trips"`
-	Ns    []uint64 `json:"ns"`
-	Error string   `json:"error,omitempty"`
+	Trips  []uint64 `json:"trips"`
+	Ns     []uint64 `json:"ns"`
+	Probes []uint64 `json:"probes"`
+	Error  string   `json:"error,omitempty"`
 }
 
 // MaybeChild turns the process into the players, and never returns, if it was
@@ -136,8 +137,12 @@ func (w wayOrders) play(cpu int, tasks <-chan task) {
 		if err != nil {
 			return err
 		}
+		quiet, err := newProbe()
+		if err != nil {
+			return err
+		}
 		for t := range tasks {
-			t.answer <- windows(p, t.Windows, time.Duration(t.Ns))
+			t.answer <- windows(p, quiet, t.Windows, time.Duration(t.Ns))
 		}
 		return nil
 	}
@@ -172,12 +177,16 @@ func bind(cpu int) error {
 	return nil
 }
 
-func windows(p player, count int, length time.Duration) reply {
-	r := reply{Trips: make([]uint64, count), Ns: make([]uint64, count)}
+func windows(p player, quiet probe, count int, length time.Duration) reply {
+	r := reply{Trips: make([]uint64, count), Ns: make([]uint64, count), Probes: make([]uint64, count+1)}
 	if err := p.begin(); err != nil {
 		return reply{Error: err.Error()}
 	}
+	var err error
 	for w := range count {
+		if r.Probes[w], err = quiet.look(); err != nil {
+			return reply{Error: err.Error()}
+		}
 		begin := time.Now()
 		for {
 			units, err := p.step()
@@ -190,6 +199,9 @@ func windows(p player, count int, length time.Duration) reply {
 				break
 			}
 		}
+	}
+	if r.Probes[count], err = quiet.look(); err != nil {
+		return reply{Error: err.Error()}
 	}
 	if err := p.finish(); err != nil {
 		return reply{Error: err.Error()}

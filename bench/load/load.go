@@ -157,7 +157,7 @@ func (g *Game) Play(way, windows int, length time.Duration) (stats.Span, error) 
 	if r.Error != "" {
 		return stats.Span{}, fmt.Errorf("play: %s", r.Error)
 	}
-	return stats.Span{Trips: r.Trips, Ns: r.Ns}, nil
+	return stats.Span{Trips: r.Trips, Ns: r.Ns, Probes: r.Probes}, nil
 }
 
 // Close ends the players and waits until they are gone.

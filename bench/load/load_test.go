@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,14 +84,22 @@ func TestPlay(t *testing.T) {
 	if len(span.Trips) != 3 || len(span.Ns) != 3 {
 		t.Fatalf("asked for 3 windows, got %+v", span)
 	}
+	if len(span.Probes) != 4 || slices.Contains(span.Probes, 0) {
+		t.Errorf("probes %v around 3 windows", span.Probes)
+	}
 	for i := range span.Trips {
 		if span.Trips[i] == 0 || time.Duration(span.Ns[i]) < 20*time.Millisecond {
 			t.Errorf("window %d: %d round trips in %v", i, span.Trips[i], time.Duration(span.Ns[i]))
 		}
 	}
-	packets := received(t, two) - before[1]
-	if low := 2 * span.Total(); packets < low || packets > low+2 {
-		t.Errorf("%d round trips were %d packets, want %d (and a late acknowledgement)", span.Total(), packets, low)
+	var took time.Duration
+	for _, ns := range span.Ns {
+		took += time.Duration(ns)
+	}
+	// where others take the CPU for longer than 40 ms, an acknowledgement does not wait for its answer
+	packets, late := received(t, two)-before[1], 2+2*uint64(took/(40*time.Millisecond))
+	if low := 2 * span.Total(); packets < low || packets > low+late {
+		t.Errorf("%d round trips in %v were %d packets, want %d (and at most %d late acknowledgements)", span.Total(), took, packets, low, late)
 	}
 	if other := received(t, one) - before[0]; other > 1 {
 		t.Errorf("the other way had %d packets", other)

@@ -21,6 +21,9 @@ func (r Result) Markdown() string {
 		}
 	}
 	fmt.Fprintf(&b, "vethtrace %s, %s. Machine: %s. Figures hold for this machine; run `make bench` for yours.\n\n", r.Version, r.Date, r.Machine.line())
+	if quiet := r.quietLine(); quiet != "" {
+		fmt.Fprintf(&b, "%s.\n\n", strings.ToUpper(quiet[:1])+quiet[1:])
+	}
 	b.WriteString("## What a unit of load costs\n\n")
 	writeMarkdown(&b, r.table())
 	b.WriteString("\n" + explain(r.Scheme))
@@ -73,11 +76,15 @@ unit costs, all of its processor time included. Every packet is stamped. User sp
 Per arm and pair: %d windows of %.0f ms without, then the arm is attached and has load for %.0f ms until it has settled, then %d windows with
 it, then it is detached and %d windows without. All arms take turns in random order: %d pairs where a goal needs many, %d elsewhere.
 
+- **quiet windows**: CPUs of a virtual machine share cores with others, which slows a packet's way by half and shows in no statistics of the
+  guest. So before and behind each window the load's CPU sends 16 bytes through a pipe, which no tracer of packets sees. A window counts if
+  both took at most 1.12 times what the quickest twentieth of the run did, a pair if a quarter of its windows with and of those without do; pairs that don't
+  are made again, half of the rounds at most. What other tools do on other CPUs is their own cost: all of their windows count.
 - **ratio**: median window with over median window without, of each pair; their median, and its bootstrap interval. A goal is met when
   the interval's end is on the right side of it.
 - **mean of long spans**: for what is attached for a part of the time only: spans are %d times as long, and the ratio is that of the mean
   windows, none of which counts more than 1.2 times the median one without.
-- **all units**: the same from the time of all units of a span, so that what is attached for a part of the time only is in it, and so is
+- **all units**: the same from the time of all units of all windows, so that what is attached for a part of the time only is in it, and so is
   every disturbance.
 - **A/A**: the same with nothing attached. Its interval must be at most +-%.2f wide and come as near to 1 as %.3f, or no row of its load
   and way counts.

@@ -139,5 +139,8 @@ func (r Result) noiseLines() string {
 	if len(lines) == 0 {
 		lines = append(lines, fmt.Sprintf("A/A holds everywhere; other work took %.1f%% of a CPU before and after the run", r.Busy*100))
 	}
+	if quiet := r.quietLine(); quiet != "" {
+		lines = append(lines, quiet)
+	}
 	return strings.Join(lines, "\n")
 }

@@ -51,7 +51,7 @@ func TestFill(t *testing.T) {
 		{Before: span(100, 100), With: span(110, 110), After: span(100, 100)},
 		{Before: span(200, 200), With: span(240, 240), After: span(200, 200)},
 		{Before: span(100, 100), With: span(130, 130), After: span(100, 100)},
-	}, 1)
+	}, 0, false, 1)
 	if want := []float64{1.1, 1.2, 1.3}; !reflect.DeepEqual(r.Ratios, want) {
 		t.Errorf("Ratios = %v, want %v", r.Ratios, want)
 	}
@@ -69,10 +69,42 @@ func TestFill(t *testing.T) {
 	}
 }
 
+// Windows of a moment in which the machine was not quiet count for all units only.
+func TestFillQuiet(t *testing.T) {
+	probed := func(probe uint64, rtts ...uint64) stats.Span {
+		s := span(rtts...)
+		for range len(rtts) + 1 {
+			s.Probes = append(s.Probes, probe)
+		}
+		return s
+	}
+	quiet := stats.Pair{Before: probed(10, 100, 100), With: probed(10, 110, 110), After: probed(10, 100, 100)}
+	disturbed := stats.Pair{Before: probed(10, 100, 100), With: probed(15, 170, 170), After: probed(10, 100, 100)}
+	var r Row
+	r.Fill([]stats.Pair{quiet, disturbed}, 11, false, 1)
+	if len(r.Ratios) != 1 || r.Ratio != 1.1 || r.WithNs != 110 || math.Abs(r.MeanRatio-1.4) > 1e-9 || math.Abs(r.Quiet-10./12) > 1e-9 {
+		t.Errorf("ratios %v, with %v, all units %v, quiet %v; want [1.1], 110, 1.4, 0.83", r.Ratios, r.WithNs, r.MeanRatio, r.Quiet)
+	}
+	var peer Row
+	peer.Fill([]stats.Pair{disturbed}, 11, true, 1)
+	if peer.Ratio != 1.7 || len(peer.Void) > 0 {
+		t.Errorf("ratio %v, void %v: what a peer does on other CPUs is its cost", peer.Ratio, peer.Void)
+	}
+	var none Row
+	none.Fill([]stats.Pair{disturbed}, 11, false, 1)
+	if !none.Disturbed || none.Ratio != 1.7 || r.Disturbed || peer.Disturbed {
+		t.Errorf("ratio %v, disturbed %v: all windows count where none is quiet, and it is said", none.Ratio, none.Disturbed)
+	}
+	none.Load, none.Way, none.Arm, none.Kind = "l", "w", "A/A", KindSame
+	if why := strings.Join(result(none).TooNoisy("l, w"), "; "); !strings.Contains(why, "never quiet for long: A/A") {
+		t.Errorf("too noisy: %q", why)
+	}
+}
+
 // What is attached for a part of the time is judged by the mean window, not by the median one, which it may have missed.
 func TestFillInAll(t *testing.T) {
 	r := Row{InAll: true}
-	r.Fill([]stats.Pair{{Before: span(100, 100), With: span(100, 100, 115), After: span(100, 100)}}, 1)
+	r.Fill([]stats.Pair{{Before: span(100, 100), With: span(100, 100, 115), After: span(100, 100)}}, 0, false, 1)
 	if math.Abs(r.Ratio-1.05) > 1e-9 || r.Interval.Lo != r.Ratio {
 		t.Errorf("Ratio = %v %v, want 1.05", r.Ratio, r.Interval)
 	}

@@ -20,8 +20,9 @@ type Result struct {
 	Date        string            `json:"date"`    // 2006-01-02
 	Machine     Machine           `json:"machine"`
 	Scheme      Scheme            `json:"scheme"`
-	Busy        float64           `json:"busy"`  // share of one CPU that other work took before and after the run, the larger
-	Modes       map[string]string `json:"modes"` // groups whose untraced windows fell into two, in words
+	Busy        float64           `json:"busy"`     // share of one CPU that other work took before and after the run, the larger
+	QuietNs     float64           `json:"quiet_ns"` // longest probe beside a quiet window; 0: all windows count
+	Modes       map[string]string `json:"modes"`    // groups whose untraced windows fell into two, in words
 	Rows        []Row             `json:"rows"`
 	Comparisons []Comparison      `json:"comparisons"`
 	Body        benchbpf.Body     `json:"body"`
@@ -78,9 +79,11 @@ type Row struct {
 	Kind       Kind           `json:"kind"`
 	WithoutNs  float64        `json:"without_ns"` // median window
 	WithNs     float64        `json:"with_ns"`
-	InAll      bool           `json:"in_all"` // Ratios are those of the mean windows, not of the median ones, of long spans
-	Ratios     []float64      `json:"ratios"` // of each pair, in order
-	Ratio      float64        `json:"ratio"`  // their median
+	InAll      bool           `json:"in_all"`    // Ratios are those of the mean windows, not of the median ones, of long spans
+	Quiet      float64        `json:"quiet"`     // share of windows in which the machine was
+	Disturbed  bool           `json:"disturbed"` // it was so in too few of each pair, and all windows count
+	Ratios     []float64      `json:"ratios"`    // of each pair that counts, in order
+	Ratio      float64        `json:"ratio"`     // their median
 	Interval   stats.Interval `json:"interval"`
 	MeanRatio  float64        `json:"mean_ratio"`  // of all units instead of the median window; median over the pairs
 	AddedNs    []float64      `json:"added_ns"`    // of each pair: median window with, less median window without
@@ -114,18 +117,26 @@ const unitPacket = "packet"
 // Goes tells whether the load has packets in a direction (0 in, 1 out) of its target.
 func (r Row) Goes(direction int) bool { return direction == 0 || r.Unit != unitPacket }
 
-// Fill computes what follows from the pairs.
-func (r *Row) Fill(pairs []stats.Pair, seed uint64) {
+// Fill computes what follows from the pairs: of their windows with a quick probe
+// (stats.QuietLimit), but for the mean of all units.
+func (r *Row) Fill(pairs []stats.Pair, limit float64, ownWork bool, seed uint64) {
 	var without, with, means []float64
 	r.Ratios, r.AddedNs = nil, nil
+	r.Quiet = stats.QuietShare(pairs, limit)
 	for _, pair := range pairs {
+		means = append(means, pair.MeanRatio())
+	}
+	settled := stats.Settled(pairs, limit, ownWork)
+	if r.Disturbed = len(settled) == 0; r.Disturbed {
+		settled = pairs // better than nothing, and said
+	}
+	for _, pair := range settled {
 		if r.InAll {
 			r.Ratios = append(r.Ratios, pair.ClippedRatio())
 		} else {
 			r.Ratios = append(r.Ratios, pair.Ratio())
 		}
 		r.AddedNs = append(r.AddedNs, pair.Added())
-		means = append(means, pair.MeanRatio())
 		without = append(without, pair.Without()...)
 		with = append(with, pair.With.RTTs()...)
 	}
@@ -236,6 +247,20 @@ func met(yes bool) string {
 	return "not met"
 }
 
+// quietLine says how much of the run the machine was quiet in; empty where that was not looked at.
+func (r Result) quietLine() string {
+	if r.QuietNs == 0 {
+		return ""
+	}
+	least, which := 2.0, ""
+	for _, row := range r.Rows {
+		if row.Kind != KindPeer && row.Quiet < least {
+			least, which = row.Quiet, row.Name()
+		}
+	}
+	return fmt.Sprintf("the machine was quiet in at least %.0f%% of the windows of each row but peers' (least: %s)", least*100, which)
+}
+
 // busiest is how much of a CPU other work may take.
 const busiest = 0.10
 
@@ -250,6 +275,11 @@ func (r Result) TooNoisy(group string) []string {
 		same++
 		if !row.Holds() {
 			why = append(why, fmt.Sprintf("A/A is %.3f [%.3f, %.3f]", row.Ratio, row.Interval.Lo, row.Interval.Hi))
+		}
+	}
+	for _, row := range r.Rows {
+		if row.Disturbed && row.Group() == group {
+			why = append(why, "the machine was never quiet for long: "+row.Arm)
 		}
 	}
 	if same == 0 {

@@ -45,8 +45,9 @@ func quantileSorted(sorted []float64, q float64) float64 {
 
 // Span is a number of windows, one after the other.
 type Span struct {
-	Trips []uint64 // round trips of each window
-	Ns    []uint64 // how long each window really was
+	Trips  []uint64 // round trips of each window
+	Ns     []uint64 // how long each window really was
+	Probes []uint64 // how long the same piece of work took before each window, and behind the last one; none: not known
 }
 
 // RTTs returns the mean round trip of each window in nanoseconds; windows without a round trip are left out.

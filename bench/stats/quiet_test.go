@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stats
+
+import (
+	"math"
+	"slices"
+	"testing"
+)
+
+// probed makes a span whose windows have these round trips, and these probes around them.
+func probed(rtts, probes []uint64) Span {
+	s := windows(rtts...)
+	s.Probes = probes
+	return s
+}
+
+func TestQuietLimit(t *testing.T) {
+	if got := QuietLimit([]Pair{{With: windows(1, 2)}}); got != 0 {
+		t.Errorf("limit without probes = %v, want 0", got)
+	}
+	var probes []uint64
+	for i := range uint64(101) {
+		probes = append(probes, 1000+i*10)
+	}
+	pair := Pair{Before: probed(nil, probes[:50]), With: probed(nil, probes[50:60]), After: probed(nil, probes[60:])}
+	if got, want := QuietLimit([]Pair{pair}), 1050*slowest; math.Abs(got-want) > 1e-9 {
+		t.Errorf("limit = %v, want %v", got, want)
+	}
+}
+
+func TestQuietWindows(t *testing.T) {
+	s := probed([]uint64{1, 2, 3, 4}, []uint64{10, 10, 15, 10, 11})
+	if got := s.Quiet(11).RTTs(); !slices.Equal(got, []float64{1, 4}) {
+		t.Errorf("quiet windows %v, want [1 4]: a slow probe on either side tells of both", got)
+	}
+	if got := s.Quiet(0).RTTs(); len(got) != 4 {
+		t.Errorf("without a limit %d windows, want all 4", len(got))
+	}
+	if got := windows(1, 2).Quiet(11).RTTs(); len(got) != 2 {
+		t.Errorf("without probes %d windows, want both", len(got))
+	}
+}
+
+func TestQuietPair(t *testing.T) {
+	quick, slow := []uint64{10, 10, 10}, []uint64{15, 15, 15}
+	calm := probed([]uint64{1, 1}, quick)
+	busy := probed([]uint64{2, 2}, slow)
+	for _, c := range []struct {
+		name    string
+		pair    Pair
+		ownWork bool
+		counts  bool
+		with    int
+	}{
+		{"quiet", Pair{calm, calm, calm}, false, true, 2},
+		{"half of the windows without", Pair{busy, calm, calm}, false, true, 2},
+		{"none with", Pair{calm, busy, calm}, false, false, 0},
+		{"its own work", Pair{calm, busy, calm}, true, true, 2},
+		{"none without", Pair{busy, calm, busy}, true, false, 2},
+	} {
+		got, counts := c.pair.Quiet(11, c.ownWork)
+		if counts != c.counts || len(got.With.Trips) != c.with {
+			t.Errorf("%s: counts %v with %d windows, want %v with %d", c.name, counts, len(got.With.Trips), c.counts, c.with)
+		}
+	}
+	pairs := []Pair{{calm, calm, calm}, {calm, busy, calm}}
+	if got := len(Settled(pairs, 11, false)); got != 1 {
+		t.Errorf("%d pairs are settled, want 1", got)
+	}
+	if got := QuietShare(pairs, 11); math.Abs(got-10./12) > 1e-9 {
+		t.Errorf("quiet share %v, want 10 of 12", got)
+	}
+	if got := QuietShare(nil, 11); got != 0 {
+		t.Errorf("quiet share of nothing %v, want 0", got)
+	}
+}
