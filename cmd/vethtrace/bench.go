@@ -89,7 +89,7 @@ func newBench(s streams) *cobra.Command {
 	f.StringVar(&o.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
 	f.StringVar(&o.wire, "wire", "veth", "`KIND` of connection between client and host in the reference world: veth, or tap")
 	f.IntVar(&o.family, "family", familyFour, "`VERSION` of IP that ways of the reference world go by: 4 or 6")
-	f.StringSliceVar(&o.ways, "ways", nil, "`WAYS` to measure (default: all): published, address, network, container, proxy; host mode comes along")
+	f.StringSliceVar(&o.ways, "ways", nil, "`WAYS` to measure (default: all): published, address, network, container, proxy; what they are compared with, host and host-local (from 127.0.0.1), comes along")
 	f.StringSliceVar(&o.loads, "loads", nil, "`LOADS` to put on each (default: all): "+strings.Join(refbench.LoadNames(), ", "))
 	f.DurationVar(&o.duration, "duration", time.Minute, "`TIME` that the whole may take")
 	f.StringVar(&o.detail, "detail", string(tracer.DetailHooks), "`HOPS` to divide a path into: devices, hooks or tables")
@@ -102,7 +102,7 @@ func newBench(s streams) *cobra.Command {
 	complete(cmd, "wire", "veth", "tap")
 	complete(cmd, "family", "4", "6")
 	complete(cmd, "loads", refbench.LoadNames()...)
-	complete(cmd, "ways", refbench.WayPublished, refbench.WayAddress, refbench.WayNetwork, refbench.WayContainer, refbench.WayProxy)
+	complete(cmd, "ways", refbench.WayPublished, refbench.WayAddress, refbench.WayNetwork, refbench.WayContainer, refbench.WayProxy, refbench.WayHost, refbench.WayHostLocal)
 	mustRegister(cmd, "client", completeNetns)
 	return cmd
 }

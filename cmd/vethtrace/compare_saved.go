@@ -47,7 +47,7 @@ func (o *compareOptions) saved(s streams, files []string) error {
 }
 
 func (s side) circumstances() compare.Circumstances {
-	return compare.Circumstances{Name: s.name, Start: s.snapshot.Start, Environment: s.snapshot.Environment}
+	return compare.Circumstances{Name: s.name, Start: s.snapshot.Start, Duration: s.snapshot.Duration, Environment: s.snapshot.Environment}
 }
 
 // read reads one document and finds its target.

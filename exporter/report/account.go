@@ -19,7 +19,7 @@ import (
 
 // accounting has what became of every journey that was started.
 func accounting(sides []*side) table {
-	t := table{head: []string{"", "direction", "started", "cloned", "completed", "dropped", "merged", "evicted", "expired", "cut", "in flight", "unaccounted"}, left: 2}
+	t := table{head: []string{"", "Direction", "Started", "Cloned", "Completed", "Dropped", "Merged", "Evicted", "Expired", "Cut", "In flight", "Unaccounted"}, left: 2}
 	for _, s := range sides {
 		if s.target == nil {
 			continue
@@ -52,7 +52,7 @@ func accounting(sides []*side) table {
 
 // losses has what was dropped, and what was not traced, and why.
 func losses(sides []*side) table {
-	t := table{head: []string{"", "direction", "what", "where", "why", "packets"}, left: 5}
+	t := table{head: []string{"", "Direction", "What", "Where", "Why", "Packets"}, left: 5}
 	for _, s := range sides {
 		if s.target == nil {
 			continue
@@ -82,7 +82,7 @@ func losses(sides []*side) table {
 
 // cost has what measuring took.
 func cost(sides []*side) table {
-	t := table{head: []string{"", "a stamp costs", "stamps", "of one CPU", "journeys not recorded", "without a path", "missed by recursion"}, left: 2}
+	t := table{head: []string{"", "A stamp costs", "Stamps", "Of one CPU", "Journeys not recorded", "Without a path", "Missed by recursion"}, left: 2}
 	for _, s := range sides {
 		o, at := s.snapshot.Observer, s.at+"/observer"
 		var stamps []template.HTML
@@ -143,11 +143,11 @@ func sentence(e *environment.Environment) string {
 
 // environmentTable has every key of environments, one column each.
 func environmentTable(all []surroundings) (table, error) {
-	t := table{head: []string{"key"}, left: 1 + len(all)}
+	t := table{head: []string{"Key"}, left: 1 + len(all)}
 	values := make([]map[string]string, len(all))
 	keys := map[string]bool{}
 	for i, s := range all {
-		t.head = append(t.head, cmp.Or(page.Escape(s.name), "value"))
+		t.head = append(t.head, cmp.Or(page.Escape(s.name), "Value"))
 		var err error
 		if values[i], err = flat(s.env); err != nil {
 			return t, err

@@ -38,9 +38,9 @@ func scaleRow(d *drawing, a axis) {
 // directionTitle says what a direction is.
 func directionTitle(d tracer.Direction) string {
 	if d == tracer.Egress {
-		return "out (from the socket)"
+		return "Out (from the socket)"
 	}
-	return "in (towards the socket)"
+	return "In (towards the socket)"
 }
 
 // stacked draws a bar of hops for each side and direction, on one scale.

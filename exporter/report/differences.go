@@ -9,6 +9,7 @@ import (
 	"github.com/vethtrace/vethtrace/exporter/internal/page"
 	"github.com/vethtrace/vethtrace/internal/compare"
 	"github.com/vethtrace/vethtrace/internal/result"
+	"github.com/vethtrace/vethtrace/tracer"
 )
 
 // effect is a difference that is drawn as a point with its interval.
@@ -102,7 +103,7 @@ func rowEffects(c *comparison) []effect {
 			e.figure += " <small>" + text(r.Words) + "</small>"
 		}
 		if r.Direction != last {
-			e.heading = map[string]string{"ingress": "in (towards the socket)", "egress": "out (from the socket)", "": "behind the way in"}[r.Direction]
+			e.heading = map[string]string{"ingress": directionTitle(tracer.Ingress), "egress": directionTitle(tracer.Egress), "": "Behind the way in"}[r.Direction]
 			last = r.Direction
 		}
 		all = append(all, e)
@@ -138,8 +139,9 @@ func clientEffects(s *section) template.HTML {
 			figure: estimate(c.Explained.Client, c.at+"/explained/client"),
 		}
 		if m := c.Explained.Client; m != nil {
+			base, _ := c.base()
 			e.distinct = m.Lo > 0 || m.Hi < 0
-			e.figure += template.HTML(" <b>" + relative(m, c.against.cell.Untraced.Latency.MeanNs) + "</b>")
+			e.figure += template.HTML(" <b>" + relative(m, base) + "</b>")
 		}
 		groups[c.Against] = append(groups[c.Against], e)
 	}

@@ -24,6 +24,9 @@ func writeMarkdown(b *bytes.Buffer, r *reading) {
 	if v.Caution != "" {
 		m.line("**%s.**", m.words(upper(v.Caution)))
 	}
+	if v.Bench != nil && v.Bench.Others.Caution != "" {
+		m.line("**%s.**", m.words(upper(v.Bench.Others.Caution)))
+	}
 	m.line("%s, %s; vethtrace %s %s", m.words(moment(v.Start)), page.Duration(v.DurationS*1e9), v.Kind, m.words(v.Version))
 	for _, e := range v.Environments {
 		if e.Name != "" {
@@ -56,6 +59,9 @@ func (m markdown) section(s sectionView) {
 		m.table("", c.LayerTable)
 		m.table("", c.RowTable)
 		m.table("", c.Explained)
+		if c.Disturbed != "" {
+			m.line("%s.", m.words(upper(c.Disturbed)))
+		}
 		switch {
 		case len(c.Explained.rows) == 0:
 		case c.ExplainedShare != nil:

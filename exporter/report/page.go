@@ -107,6 +107,7 @@ type comparisonView struct {
 	Layers, Effects, HopPlots template.HTML
 	LayerTable, RowTable      table
 	Explained                 table
+	Disturbed                 string
 	Share                     template.HTML
 	Chains                    []chainView
 	Timelines                 template.HTML
@@ -142,7 +143,7 @@ func differences(d result.Document) table {
 	if len(d.Comparisons) == 1 && d.Comparisons[0].Of != d.Comparisons[0].Against {
 		of, against = d.Comparisons[0].Of, d.Comparisons[0].Against
 	}
-	t := table{head: []string{"what differs", page.Escape(against), page.Escape(of)}, left: 3}
+	t := table{head: []string{"What differs", page.Escape(against), page.Escape(of)}, left: 3}
 	for _, x := range d.Differences {
 		t.add(text(x.Key), text(x.Against), text(x.Of))
 	}
@@ -171,6 +172,9 @@ func newComparison(c *comparison, open bool) comparisonView {
 		LayerTable: layerTable(c), RowTable: rowTable(c), Explained: explainedTable(c), Share: part(c.ExplainedShare, c.at+"/explained_share"),
 		Timelines: timelines(sides), Stamps: stampTable(sides),
 	}
+	if c.Comparison.Explained != nil {
+		v.Disturbed = page.Disturbed(c.Comparison.Explained)
+	}
 	if c.of.cell != nil && c.against.cell != nil {
 		v.RoundTrip = curves([]panel{roundTrip(c, "untraced"), roundTrip(c, "traced")}, c.of.title, c.against.title)
 		v.TripTable = tripTable(sides)
@@ -194,9 +198,9 @@ func roundTrip(c *comparison, key string) panel {
 		return s.cell.Untraced.Latency
 	}
 	of, against := latency(c.of), latency(c.against)
-	title := "the client's wait, nothing attached"
+	title := "The client's wait, nothing attached"
 	if key == "traced" {
-		title = "the client's wait, while traced"
+		title = "The client's wait, while traced"
 	}
 	return panel{
 		title: title, class: "l-whole wide", of: curveOf(of.Buckets, of.MaxNs, 0), against: curveOf(against.Buckets, against.MaxNs, 0),

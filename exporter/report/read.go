@@ -79,6 +79,16 @@ type comparison struct {
 	of, against *side
 }
 
+// base is what the client waits by the way that is compared with, in the rounds
+// that its difference is made of, and where that stands; an older version wrote
+// that of all rounds alone.
+func (c *comparison) base() (ns float64, at string) {
+	if b := c.Explained.Base; b != nil {
+		return b.Ns, c.at + "/explained/base"
+	}
+	return c.against.cell.Untraced.Latency.MeanNs, c.against.cellAt + "/untraced/latency/mean_ns"
+}
+
 // reader collects what a document has.
 type reader struct {
 	decode func([]byte) (tracer.Snapshot, error)

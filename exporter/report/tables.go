@@ -45,15 +45,15 @@ func link(s, id string) template.HTML {
 
 // overview has what clients wait, by load and way.
 func overview(r *reading) table {
-	t := table{head: []string{"load", "way", "against", "client waits", "longer by", "", "of it in the hops", "explained share"}, left: 3}
+	t := table{head: []string{"Load", "Way", "Against", "Client waits", "Longer by", "", "Of it in the hops", "Explained share"}, left: 3}
 	for _, s := range r.sections {
 		for _, c := range s.comparisons {
 			e := c.Explained
 			if e == nil || c.against.cell == nil {
 				continue
 			}
-			base := c.against.cell.Untraced.Latency.MeanNs
-			t.add(link(s.load.Name, s.id), text(c.Of), text(c.Against), nanos(base, c.against.cellAt+"/untraced/latency/mean_ns"),
+			base, at := c.base()
+			t.add(link(s.load.Name, s.id), text(c.Of), text(c.Against), nanos(base, at),
 				estimate(e.Client, c.at+"/explained/client"), text(relative(e.Client, base)),
 				estimate(e.Hops, c.at+"/explained/hops"), part(c.ExplainedShare, c.at+"/explained_share"))
 		}
@@ -63,7 +63,7 @@ func overview(r *reading) table {
 
 // clients has what the clients of a load saw.
 func clients(s *section) table {
-	t := table{head: []string{"way", "requests", "failed", "mean", "p50", "p90", "p99", "max", "mean while traced", "tracing added"}, left: 1}
+	t := table{head: []string{"Way", "Requests", "Failed", "Mean", "p50", "p90", "p99", "Max", "Mean while traced", "Tracing added"}, left: 1}
 	for _, one := range s.sides {
 		if one.cell == nil {
 			continue
@@ -81,7 +81,7 @@ func clients(s *section) table {
 
 // tripTable has the quantiles of what the clients of ways waited.
 func tripTable(sides []*side) table {
-	t := table{head: []string{"way", "", "requests", "mean", "p50", "p90", "p99", "p99.9", "max"}, left: 2}
+	t := table{head: []string{"Way", "", "Requests", "Mean", "p50", "p90", "p99", "p99.9", "Max"}, left: 2}
 	for _, s := range sides {
 		for _, m := range []struct {
 			key, words string
@@ -101,7 +101,7 @@ func tripTable(sides []*side) table {
 
 // hops has the hops of a side's paths.
 func hops(sides []*side) table {
-	t := table{head: []string{"", "direction", "hop", "side", "device", "packets", "mean", "p50", "p90", "p99", "max"}, left: 5}
+	t := table{head: []string{"", "Direction", "Hop", "Side", "Device", "Packets", "Mean", "p50", "p90", "p99", "Max"}, left: 5}
 	for _, s := range sides {
 		for d, p := range s.paths {
 			if p == nil {
@@ -132,10 +132,19 @@ func (t *table) addLatency(s *side, l tracer.Latency, at string, words ...string
 
 // layerTable has the layers of a comparison.
 func layerTable(c *comparison) table {
-	t := table{head: []string{"layer", page.Escape(c.Of), page.Escape(c.Against), "difference", "share"}, left: 1}
+	t := table{head: []string{"Layer", page.Escape(c.Of), page.Escape(c.Against), "Difference", "Share"}, left: 1}
 	for i, l := range c.Layers {
 		at := fmt.Sprintf("%s/layers/%d", c.at, i)
-		t.add(text(l.Layer), nanos(l.Of, at+"/of_ns"), nanos(l.Against, at+"/against_ns"),
+		var of, against template.HTML // empty where a side has none of its hops
+		for _, r := range c.Rows {
+			if r.Layer == l.Layer && r.Of != nil {
+				of = nanos(l.Of, at+"/of_ns")
+			}
+			if r.Layer == l.Layer && r.Against != nil {
+				against = nanos(l.Against, at+"/against_ns")
+			}
+		}
+		t.add(text(l.Layer), of, against,
 			estimate(l.Mean, at+"/difference_mean"), part(l.Share, at+"/share"))
 	}
 	return t
@@ -145,8 +154,8 @@ func layerTable(c *comparison) table {
 func rowTable(c *comparison) table {
 	of, against := page.Escape(c.Of), page.Escape(c.Against)
 	t := table{head: []string{
-		"direction", "hop", of + " mean", "p50", "p99", against + " mean", "p50", "p99",
-		"difference of means", "of p50", "of p99", "share", "",
+		"Direction", "Hop", of + " mean", "p50", "p99", against + " mean", "p50", "p99",
+		"Difference of means", "Of p50", "Of p99", "Share", "",
 	}, left: 2}
 	for i, r := range c.Rows {
 		t.addRow(r, fmt.Sprintf("%s/rows/%d", c.at, i))
@@ -181,7 +190,7 @@ func (t *table) addRow(r result.Row, at string) {
 
 // explainedTable sets what the client saw against what the hops say.
 func explainedTable(c *comparison) table {
-	t := table{head: []string{"the client's mean", "difference"}, left: 1}
+	t := table{head: []string{"The client's mean", "Difference"}, left: 1}
 	e, at := c.Explained, c.at+"/explained"
 	if e == nil {
 		return t

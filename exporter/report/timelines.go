@@ -88,7 +88,7 @@ func (s *side) timeline(d *drawing, t trip, a axis, names *legend) {
 
 // stampTable is the table behind the timelines.
 func stampTable(sides []*side) table {
-	t := table{head: []string{"target", "journey", "hop", "stamped at", "CPU", "since start", "hop took"}, left: 4}
+	t := table{head: []string{"Target", "Journey", "Hop", "Stamped at", "CPU", "Since start", "Hop took"}, left: 4}
 	for _, s := range sides {
 		for _, j := range s.trips() {
 			for i, stamp := range j.Stamps {

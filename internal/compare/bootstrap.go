@@ -63,6 +63,7 @@ func (s Series) filled() int {
 type Draws struct {
 	of, against [][]int
 	rounds      int // of the side with fewer
+	drift       *drifting
 }
 
 // NewDraws draws rounds with replacement; paired ones together, as round i of
@@ -82,6 +83,22 @@ func NewDraws(seed uint64, of, against int, paired bool) Draws {
 		}
 		d.of, d.against = append(d.of, a), append(d.against, b)
 	}
+	return d
+}
+
+// drifted are draws of two runs of which either has drifted: each resample lies in
+// one era of each, the same one for all figures. whole are the rounds of all that
+// is compared.
+func (d Draws) drifted(seed uint64, of, against Series) Draws {
+	m := &drifting{of: driftOf(of), against: driftOf(against), ofRounds: len(of), agsRounds: len(against)}
+	if m.of.part == 0 && m.against.part == 0 {
+		return d
+	}
+	random := rand.New(rand.NewPCG(seed, 0x6472696674))
+	for range d.of {
+		m.ofEra, m.againstEra = append(m.ofEra, random.IntN(eras)), append(m.againstEra, random.IntN(eras))
+	}
+	d.drift = m
 	return d
 }
 
@@ -119,8 +136,12 @@ type Drawn struct {
 // Of computes a figure in every resample.
 func (d Draws) Of(f Statistic) Drawn {
 	v := Drawn{point: f(nil, nil), rounds: d.rounds, each: make([]float64, len(d.of))}
+	moved := func(int) float64 { return 0 }
+	if d.drift != nil {
+		moved = d.drift.moved(f)
+	}
 	for i := range d.of {
-		v.each[i] = f(d.of[i], d.against[i])
+		v.each[i] = f(d.of[i], d.against[i]) + moved(i)
 	}
 	return v
 }

@@ -15,6 +15,7 @@ import (
 type Circumstances struct {
 	Name        string
 	Start       time.Time
+	Duration    time.Duration
 	Environment *environment.Environment // nil: an older version saved none
 }
 
@@ -44,11 +45,34 @@ func Circumstanced(of, against Circumstances) ([]result.Difference, string, erro
 	if err != nil {
 		return nil, "", err
 	}
+	if gap, apart := apartBy(of, against); apart && len(why) == 0 {
+		return changed(found), fmt.Sprintf("the two were measured one after the other, %s apart: a machine drifts meanwhile, which is in the difference as well: repeat both before a cause is named", gap), nil
+	}
+	return changed(found), caution(why), nil
+}
+
+func changed(found []environment.Difference) []result.Difference {
 	differences := make([]result.Difference, 0, len(found))
 	for _, d := range found {
 		differences = append(differences, result.Difference{Key: d.Key, Of: d.A, Against: d.B})
 	}
-	return differences, caution(why), nil
+	return differences
+}
+
+// apartBy is the time from the beginning of one measurement to that of another, which began behind the
+// other's end.
+func apartBy(a, b Circumstances) (gap string, apart bool) {
+	if b.Start.Before(a.Start) {
+		a, b = b, a
+	}
+	if a.Start.Add(a.Duration).After(b.Start) {
+		return "", false
+	}
+	between := b.Start.Sub(a.Start)
+	if between >= time.Minute {
+		return fmt.Sprintf("%.0f min", between.Minutes()), true
+	}
+	return fmt.Sprintf("%.0f s", between.Seconds()), true
 }
 
 // host tells machines apart: by their id, or by their name where they have none.

@@ -11,8 +11,9 @@ import (
 )
 
 // Two hosts, two days, and what an older version did not record are no causes;
-// a changed setting of one host and day is told without a caution.
+// two runs of one day, one after the other, are one only when they are repeated.
 func TestCircumstanced(t *testing.T) {
+	const long = 30 * time.Second
 	noon := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	on := func(machine, forward string) *environment.Environment {
 		return &environment.Environment{
@@ -25,29 +26,39 @@ func TestCircumstanced(t *testing.T) {
 		keys        string
 	}{
 		"a setting": {
-			Circumstances{"after", noon, on("m", "1")},
-			Circumstances{"before", noon.Add(-time.Hour), on("m", "0")},
-			"", "sysctls.net.ipv4.ip_forward",
+			Circumstances{"after", noon, long, on("m", "1")},
+			Circumstances{"before", noon.Add(-time.Hour), long, on("m", "0")},
+			"one after the other, 60 min apart: a machine drifts meanwhile", "sysctls.net.ipv4.ip_forward",
 		},
-		"nothing": {Circumstances{"after", noon, on("m", "1")}, Circumstances{"before", noon, on("m", "1")}, "", ""},
+		"one behind the other": {
+			Circumstances{"after", noon.Add(long), long, on("m", "1")},
+			Circumstances{"before", noon, long, on("m", "1")},
+			"one after the other, 30 s apart", "",
+		},
+		"at the same time": {
+			Circumstances{"after", noon.Add(long / 2), long, on("m", "1")},
+			Circumstances{"before", noon, long, on("m", "1")},
+			"", "",
+		},
+		"nothing": {Circumstances{"after", noon, long, on("m", "1")}, Circumstances{"before", noon, long, on("m", "1")}, "", ""},
 		"two days": {
-			Circumstances{"after", noon, on("m", "1")},
-			Circumstances{"before", noon.Add(-24 * time.Hour), on("m", "1")},
+			Circumstances{"after", noon, long, on("m", "1")},
+			Circumstances{"before", noon.Add(-24 * time.Hour), long, on("m", "1")},
 			"on different days (2026-11-24 and 2026-11-25): no cause can be named", "",
 		},
 		"two hosts": {
-			Circumstances{"after", noon, on("m", "1")},
-			Circumstances{"before", noon, on("n", "1")},
+			Circumstances{"after", noon, long, on("m", "1")},
+			Circumstances{"before", noon, long, on("n", "1")},
 			"on different hosts (h-n and h-m): no cause can be named", "host.machine host.name",
 		},
 		"both": {
-			Circumstances{"after", noon, on("m", "1")},
-			Circumstances{"before", noon.Add(24 * time.Hour), on("n", "1")},
+			Circumstances{"after", noon, long, on("m", "1")},
+			Circumstances{"before", noon.Add(24 * time.Hour), long, on("n", "1")},
 			") and on different hosts", "host.machine host.name",
 		},
 		"not recorded": {
-			Circumstances{"after", noon, on("m", "1")},
-			Circumstances{"before", noon, nil},
+			Circumstances{"after", noon, long, on("m", "1")},
+			Circumstances{"before", noon, long, nil},
 			"before does not tell", "",
 		},
 	} {

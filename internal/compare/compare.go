@@ -161,6 +161,9 @@ func (c *comparer) finish() result.Comparison {
 		against = of
 	}
 	draws := NewDraws(c.Seed, len(of), len(against), c.Paired)
+	if !c.Paired {
+		draws = draws.drifted(c.Seed, c.wholeOf(of, true), c.wholeOf(against, false))
+	}
 	for _, lines := range [][]line{c.rows, c.paths} {
 		for i := range lines {
 			l := &lines[i]
@@ -171,6 +174,9 @@ func (c *comparer) finish() result.Comparison {
 	r := result.Comparison{
 		Of: c.Of, Against: c.Against, Raw: c.Raw, Paired: c.Paired, Rounds: [2]int{len(of), len(against)},
 		Whole: result.Row{Hop: "whole", Layer: "whole", Of: c.whole(true), Against: c.whole(false)},
+	}
+	if draws.drift != nil {
+		r.DriftNs = [2]float64{draws.drift.of.ns, draws.drift.against.ns}
 	}
 	scarce := c.scarce(draws.rounds)
 	if scarce == "" {
@@ -276,6 +282,25 @@ func (c *comparer) layers(draws Draws, whole Drawn, shares bool, scarce string) 
 		layers = append(layers, layer)
 	}
 	return layers
+}
+
+// wholeOf is what all paths of one side take together, round by round.
+func (c *comparer) wholeOf(starts []time.Duration, of bool) Series {
+	all := make(Series, len(starts))
+	for i, l := range c.paths {
+		latency := l.against
+		if of {
+			latency = l.of
+		}
+		for r, s := range aligned(latency, starts) {
+			if i == 0 {
+				all[r] = s
+			} else if s.Count > 0 {
+				all[r].Sum += s.Sum / s.Count * all[r].Count
+			}
+		}
+	}
+	return all
 }
 
 // starts are the rounds of one side that any of its latencies has.

@@ -61,6 +61,7 @@ type made struct {
 	random          *rand.Rand
 	rounds, packets int
 	mood            float64 // how much rounds differ, as a share
+	drift, phase    float64 // a slow wave under all of them, as a share, and where in it the run begins
 }
 
 func newMade(seed uint64) made {
@@ -81,7 +82,7 @@ func (m made) path(d tracer.Direction, hops []hopSpec) tracer.Path {
 		p.Hops = append(p.Hops, hop)
 	}
 	for r := range m.rounds {
-		mood := 1 + m.mood*m.random.NormFloat64()
+		mood := 1 + m.mood*m.random.NormFloat64() + m.drift*math.Sin(m.phase+2*math.Pi*float64(r)/float64(2*m.rounds))
 		sums := make([]uint64, len(hops)+1)
 		for range m.packets {
 			var whole uint64

@@ -103,6 +103,15 @@ func noDelay(fd int) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
 }
 
+// threadTime is the processor time that the calling thread has used.
+func threadTime() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0, os.NewSyscallError("clock_gettime", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
 // retry repeats what a signal interrupted.
 func retry(call func() error) error {
 	for {
@@ -141,6 +150,16 @@ func (p *player) exchange() error {
 // play plays exchanges one after the other for so long. The end of one is the
 // beginning of the next: one look at the clock each, and no time between them.
 func (p *player) play(length time.Duration) (r Round, err error) {
+	used, err := threadTime()
+	if err != nil {
+		return r, err
+	}
+	defer func() {
+		after, failed := threadTime()
+		if r.CPU = after - used; err == nil {
+			err = failed
+		}
+	}()
 	begin := time.Now()
 	var last time.Duration
 	for last < length {

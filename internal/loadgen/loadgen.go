@@ -75,6 +75,8 @@ type Round struct {
 	Last   string        // error of the last one that failed
 	Bytes  uint64        // sent and received, without headers of IP and TCP
 	Busy   time.Duration // that the round took
+	// CPU is the processor time of the threads that play it; 0 of HTTP, whose threads are not known.
+	CPU time.Duration
 }
 
 // Add adds another round.
@@ -86,6 +88,7 @@ func (r *Round) Add(o Round) {
 	}
 	r.Bytes += o.Bytes
 	r.Busy += o.Busy
+	r.CPU += o.CPU
 }
 
 // clientOrders tell a child what to be.
@@ -119,18 +122,20 @@ type reply struct {
 	Last    string      `json:"last,omitempty"`
 	Bytes   uint64      `json:"bytes"`
 	BusyNs  int64       `json:"busy_ns"`
+	CPUNs   int64       `json:"cpu_ns"`
 }
 
 func replyOf(r Round) reply {
 	p := reply{
 		Sum: r.Hist.Sum, Max: r.Hist.Max, Errors: r.Errors, Last: r.Last, Bytes: r.Bytes, BusyNs: r.Busy.Nanoseconds(),
+		CPUNs: r.CPU.Nanoseconds(),
 	}
 	r.Hist.Each(func(lower, count uint64) { p.Buckets = append(p.Buckets, [2]uint64{lower, count}) })
 	return p
 }
 
 func (p reply) round() Round {
-	r := Round{Errors: p.Errors, Last: p.Last, Bytes: p.Bytes, Busy: time.Duration(p.BusyNs)}
+	r := Round{Errors: p.Errors, Last: p.Last, Bytes: p.Bytes, Busy: time.Duration(p.BusyNs), CPU: time.Duration(p.CPUNs)}
 	for _, b := range p.Buckets {
 		if i := histogram.Index(b[0]); i < histogram.Buckets {
 			r.Hist.Counts[i] = b[1]

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -32,25 +33,39 @@ func newCell(w Way, load result.Load) *cell { return &cell{way: w, load: load} }
 type clientRounds struct {
 	all    loadgen.Round
 	rounds []tracer.Round
+	others []float64 // what other work took of each round, NaN where that is not known
 }
 
-func (c *clientRounds) add(start time.Duration, r loadgen.Round) {
+func (c *clientRounds) add(start time.Duration, r loadgen.Round, others float64) {
 	c.all.Add(r)
 	median, _ := r.Hist.Quantile(0.5) // 0 of nothing
+	c.others = append(c.others, others)
 	c.rounds = append(c.rounds, tracer.Round{Start: start, Count: r.Hist.Count(), SumNs: r.Hist.Sum, P50Ns: median})
 }
 
-func (c *clientRounds) series() compare.Series {
-	s := make(compare.Series, 0, len(c.rounds))
-	for _, r := range c.rounds {
-		s = append(s, compare.Sample{Count: float64(r.Count), Sum: float64(r.SumNs)})
+// series are these rounds.
+func (c *clientRounds) series(kept []int) compare.Series {
+	s := make(compare.Series, 0, len(kept))
+	for _, i := range kept {
+		s = append(s, compare.Sample{Count: float64(c.rounds[i].Count), Sum: float64(c.rounds[i].SumNs)})
+	}
+	return s
+}
+
+// hopsOf are what the hops took in these rounds.
+func (c *cell) hopsOf(kept []int) compare.Series {
+	s := make(compare.Series, 0, len(kept))
+	for _, i := range kept {
+		if i < len(c.hops) { // as many as rounds, or none
+			s = append(s, c.hops[i])
+		}
 	}
 	return s
 }
 
 // addTraced adds a round and what was traced in it.
-func (c *cell) addTraced(start time.Duration, seen loadgen.Round, s tracer.Snapshot) {
-	c.traced.add(start, seen)
+func (c *cell) addTraced(start time.Duration, seen loadgen.Round, others float64, s tracer.Snapshot) {
+	c.traced.add(start, seen, others)
 	i := slices.IndexFunc(s.Targets, func(t tracer.Target) bool { return t.Name == c.way.Target })
 	if i < 0 {
 		return // it is there from the beginning to the end
@@ -250,8 +265,12 @@ func (c *clientRounds) encode() result.Measurement {
 	c.all.Hist.Each(func(lower, count uint64) {
 		m.Latency.Buckets = append(m.Latency.Buckets, [2]uint64{lower, count})
 	})
-	for _, r := range c.rounds {
-		m.Latency.Rounds = append(m.Latency.Rounds, result.Round{StartS: r.Start.Seconds(), Count: r.Count, SumNs: r.SumNs, P50Ns: r.P50Ns})
+	for i, r := range c.rounds {
+		round := result.Round{StartS: r.Start.Seconds(), Count: r.Count, SumNs: r.SumNs, P50Ns: r.P50Ns}
+		if o := c.others[i]; !math.IsNaN(o) {
+			round.OthersShare = &o
+		}
+		m.Latency.Rounds = append(m.Latency.Rounds, round)
 	}
 	return m
 }

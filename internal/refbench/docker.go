@@ -47,7 +47,7 @@ type Docker struct {
 	thread     *netns.Thread
 	containers []string
 	network    string
-	servers    []*loadgen.Server
+	servers    map[string]*loadgen.Server // by target
 	targets    []tracer.TargetSpec
 	senders    []*netns.NS
 	ways       []Way
@@ -58,7 +58,7 @@ type Docker struct {
 func NewDocker(ctx context.Context, cfg DockerConfig) (_ *Docker, err error) {
 	id := make([]byte, 4)
 	_, _ = rand.Read(id) // never fails (crypto/rand)
-	d := &Docker{DockerConfig: cfg, id: hex.EncodeToString(id), thread: netns.NewThread()}
+	d := &Docker{DockerConfig: cfg, id: hex.EncodeToString(id), thread: netns.NewThread(), servers: map[string]*loadgen.Server{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -70,6 +70,11 @@ func NewDocker(ctx context.Context, cfg DockerConfig) (_ *Docker, err error) {
 	for _, step := range []func(context.Context) error{d.hostMode, d.bridge, d.userNetwork, d.sender} {
 		if err := step(ctx); err != nil {
 			return nil, err
+		}
+	}
+	for i := range d.ways {
+		if server := d.servers[d.ways[i].Target]; server != nil && d.ways[i].Name != WayProxy {
+			d.ways[i].Server = server
 		}
 	}
 	return d, d.try(ctx)
@@ -108,7 +113,7 @@ func (d *Docker) target(ctx context.Context, id, name string, rr uint16) (*trace
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", name, err)
 	}
-	d.servers = append(d.servers, server)
+	d.servers[name] = server
 	return &d.targets[len(d.targets)-1], nil
 }
 

@@ -4,7 +4,6 @@ package refbench
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/compare"
@@ -30,9 +29,8 @@ func (r *runner) answer() string {
 	of, _ := wayNamed(r.ways, c.Of)
 	against, _ := wayNamed(r.ways, c.Against)
 	load, _ := loadNamed(c.Load)
-	i := slices.IndexFunc(r.bench.Cells, func(b result.Cell) bool { return b.Load == c.Load && b.Way == c.Against })
-	difference, base := c.Explained.Client, r.bench.Cells[i].Untraced.Latency.MeanNs
-	if difference == nil {
+	difference, base := c.Explained.Client, c.Explained.Base
+	if difference == nil || base == nil {
 		return fmt.Sprintf("%s against %s, %s: too few rounds to tell a difference", of.Title, against.Title, load.Title)
 	}
 	if difference.Lo <= 0 && difference.Hi >= 0 {
@@ -40,7 +38,7 @@ func (r *runner) answer() string {
 			of.Title, against.Title, load.Title, compare.Interval(*difference, true))
 	}
 	text := fmt.Sprintf("%s adds %s to what the client waits for an answer in %s, %+.0f%% (%s)",
-		of.Title, compare.Interval(*difference, false), against.Title, difference.Ns/base*100, load.Title)
+		of.Title, compare.Interval(*difference, false), against.Title, difference.Ns/base.Ns*100, load.Title)
 	if s := c.ExplainedShare; s != nil {
 		text += fmt.Sprintf("; %.0f%% [%.0f, %.0f] of it is seen, hop by hop", s.Share*100, s.Lo*100, s.Hi*100)
 	}

@@ -275,7 +275,7 @@ func (c *cell) round(t *testing.T, tr *tracer.Tracer, client *loadgen.Client, st
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.addTraced(start, seen, after.Since(before))
+	c.addTraced(start, seen, unknown(), after.Since(before))
 }
 
 // By IPv6 there are the same ways with the same hops, and what is injected is

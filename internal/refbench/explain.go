@@ -14,6 +14,12 @@ import (
 
 // finish computes what one load's rounds say.
 func (r *runner) finish(b *running) error {
+	if r.apart {
+		for _, w := range r.ways {
+			b.cells[w.Name].untraced.withoutInterrupts()
+			b.cells[w.Name].traced.withoutInterrupts()
+		}
+	}
 	for _, w := range r.ways {
 		c := b.cells[w.Name]
 		out, err := c.encode()
@@ -21,8 +27,9 @@ func (r *runner) finish(b *running) error {
 			return err
 		}
 		// Rounds with tracing lie between rounds without: two independent samples.
-		draws := compare.NewDraws(r.Seed, len(c.traced.rounds), len(c.untraced.rounds), false)
-		out.TracingAdded = draws.Of(compare.Difference(c.traced.series(), c.untraced.series(), 0, 0)).Estimate()
+		traced, untraced := pick(&c.traced), pick(&c.untraced)
+		draws := compare.NewDraws(r.Seed, len(traced), len(untraced), false)
+		out.TracingAdded = draws.Of(compare.Difference(c.traced.series(traced), c.untraced.series(untraced), 0, 0)).Estimate()
 		r.bench.Cells = append(r.bench.Cells, out)
 		if out.Traced.Errors+out.Untraced.Errors > 0 {
 			r.notes = append(r.notes, fmt.Sprintf("%s by way %s: %d requests failed, the last one by: %s",
@@ -68,17 +75,22 @@ func (c *cell) target() tracer.Target {
 // waits with nothing attached is what a user has: it stands against hops without
 // what measuring costs. Both as measured are told beside it.
 func (r *runner) explain(c *result.Comparison, load result.Load, of, against *cell) {
-	traced := compare.NewDraws(r.Seed, len(of.traced.rounds), len(against.traced.rounds), true)
-	quiet := compare.NewDraws(r.Seed+1, len(of.untraced.rounds), len(against.untraced.rounds), true)
-	client := quiet.Of(compare.Difference(of.untraced.series(), against.untraced.series(), 0, 0))
-	clientTraced := traced.Of(compare.Difference(of.traced.series(), against.traced.series(), 0, 0))
-	hopsRaw := traced.Of(compare.Difference(of.hops, against.hops, 0, 0))
-	hops := traced.Of(compare.Difference(of.hops, against.hops, of.nullPerRequest(), against.nullPerRequest()))
+	without, with := pick(&of.untraced, &against.untraced), pick(&of.traced, &against.traced)
+	traced := compare.NewDraws(r.Seed, len(with), len(with), true)
+	quiet := compare.NewDraws(r.Seed+1, len(without), len(without), true)
+	base := against.untraced.series(without)
+	client := quiet.Of(compare.Difference(of.untraced.series(without), base, 0, 0))
+	clientTraced := traced.Of(compare.Difference(of.traced.series(with), against.traced.series(with), 0, 0))
+	ofHops, againstHops := of.hopsOf(with), against.hopsOf(with)
+	hopsRaw := traced.Of(compare.Difference(ofHops, againstHops, 0, 0))
+	hops := traced.Of(compare.Difference(ofHops, againstHops, of.nullPerRequest(), against.nullPerRequest()))
 	e := &result.Explained{
 		Client: client.Estimate(), Hops: hops.Estimate(), ClientTraced: clientTraced.Estimate(), HopsRaw: hopsRaw.Estimate(),
+		Base: quiet.Of(compare.Difference(base, nil, 0, 0)).Estimate(),
 	}
+	count(&r.bench.Others, e, [2][]int{without, with}, of, against)
 	left := client.Minus(hops)
-	for _, p := range parts(of, against) {
+	for _, p := range parts(of, against, with) {
 		mean := traced.Of(p.mean)
 		if estimate := mean.Estimate(); estimate != nil {
 			e.Parts = append(e.Parts, result.Part{Name: p.name, Mean: *estimate})
@@ -157,7 +169,7 @@ type part struct {
 }
 
 // parts are those that were measured on either side in enough rounds.
-func parts(of, against *cell) []part {
+func parts(of, against *cell, kept []int) []part {
 	var all []part
 	for _, p := range []struct {
 		name string
@@ -167,8 +179,8 @@ func parts(of, against *cell) []part {
 		{"socket (end of LOCAL_IN to data ready)", func(t tracer.Target) *tracer.Latency { return &t.Waiting.Transport }},
 		{"application (data ready to the first byte read)", func(t tracer.Target) *tracer.Latency { return &t.Waiting.Reader }},
 	} {
-		a, okA := sparse(of, p.of(of.target()))
-		b, okB := sparse(against, p.of(against.target()))
+		a, okA := sparse(of, p.of(of.target()), kept)
+		b, okB := sparse(against, p.of(against.target()), kept)
 		proxied := p.of(of.target()) == nil || p.of(against.target()) == nil
 		if okA && okB || proxied && (okA || okB) {
 			all = append(all, part{p.name, compare.Difference(a, b, nullOf(p.of(of.target())), nullOf(p.of(against.target())))})
@@ -195,18 +207,18 @@ func proxyOf(t tracer.Target) *tracer.Latency {
 // many empty ones there are (1/e to the power of it).
 const enoughFilled = 8
 
-// sparse is a latency's rounds in the places of the cell's. It is measured in
+// sparse is a latency's rounds in the places of these of the cell's. It is measured in
 // windows: ok is false where too few rounds have any, for a resample without
 // one would be taken for 0. Most of many short rounds lie outside of the windows.
-func sparse(c *cell, l *tracer.Latency) (s compare.Series, ok bool) {
+func sparse(c *cell, l *tracer.Latency, kept []int) (s compare.Series, ok bool) {
 	if l == nil {
 		return nil, false
 	}
 	at := map[time.Duration]int{}
-	for i, r := range c.traced.rounds {
-		at[r.Start] = i
+	for i, round := range kept {
+		at[c.traced.rounds[round].Start] = i
 	}
-	s = make(compare.Series, len(c.traced.rounds))
+	s = make(compare.Series, len(kept))
 	filled := 0
 	for _, r := range l.Rounds {
 		if i, ok := at[r.Start]; ok && r.Count > 0 {

@@ -19,6 +19,7 @@ func windowed(rounds, filled int, ns uint64) *cell {
 	for i := range rounds {
 		start := time.Duration(i) * time.Second
 		c.traced.rounds = append(c.traced.rounds, tracer.Round{Start: start, Count: 100, SumNs: 100_000})
+		c.traced.others = append(c.traced.others, unknown())
 		for _, l := range []*tracer.Latency{&t.Waiting.Transport, &t.Waiting.Reader} {
 			if i < filled {
 				l.Rounds = append(l.Rounds, tracer.Round{Start: start, Count: 10, SumNs: 10 * ns})
@@ -40,7 +41,7 @@ func TestPartsOfWindows(t *testing.T) {
 		{rounds: 100, filled: 100, want: 2},
 	} {
 		of, against := windowed(test.rounds, test.filled, 900), windowed(test.rounds, test.filled, 400)
-		all := parts(of, against)
+		all := parts(of, against, pick(&of.traced, &against.traced))
 		if len(all) != test.want {
 			t.Errorf("%d of %d rounds: %d parts, want %d", test.filled, test.rounds, len(all), test.want)
 		}

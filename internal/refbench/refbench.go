@@ -79,6 +79,7 @@ type runner struct {
 	start   time.Time
 	end     time.Time
 	cpu     int
+	apart   bool // the kernel keeps the time of interrupts apart
 	done    int
 	bench   *result.Bench
 	notes   []string
@@ -97,6 +98,10 @@ func Run(ctx context.Context, cfg Config) (result.Document, error) {
 	if err := r.choose(); err != nil {
 		return result.Document{}, err
 	}
+	var err error
+	if r.apart, err = r.interruptsApart(); err != nil {
+		return result.Document{}, err
+	}
 	r.plan = newPlan(cfg.Duration, len(r.ways), len(r.loads))
 	info := cfg.World.Info()
 	r.bench = &result.Bench{
@@ -107,9 +112,12 @@ func Run(ctx context.Context, cfg Config) (result.Document, error) {
 	for _, w := range r.ways {
 		r.bench.Ways = append(r.bench.Ways, w.Way)
 	}
+	before, _ := cpuTicks(r.cpu)
 	if err := r.blocks(ctx); err != nil {
 		return result.Document{}, err
 	}
+	r.bench.Others.StealShare = stolen(r.cpu, before)
+	r.bench.Others.Caution = caution(r.bench.Others)
 	if len(r.bench.Loads) == 0 {
 		return result.Document{}, ErrNoTime
 	}

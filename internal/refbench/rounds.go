@@ -130,13 +130,12 @@ func (r *runner) untraced(ctx context.Context, all []*running, from, to int, end
 	for i, b := range all {
 		end := share(end, len(all)-i)
 		err := r.rounds(ctx, from, to, end, overheadOfTurn, b.load.Name+", not traced", func(w Way, start time.Duration, length turn) error {
-			client := b.clients[w.Name]
-			if _, err := client.Run(length.warmup); err != nil {
+			if _, err := b.clients[w.Name].Run(length.warmup); err != nil {
 				return err
 			}
-			seen, err := client.Run(length.round)
+			seen, others, err := b.watched(w, length.round)
 			if err == nil {
-				b.cells[w.Name].untraced.add(start, seen)
+				b.cells[w.Name].untraced.add(start, seen, others)
 			}
 			return err
 		})
@@ -175,15 +174,14 @@ func (r *runner) traced(ctx context.Context, all []*running) (err error) {
 }
 
 func (b *running) tracedRound(t *tracer.Tracer, w Way, start time.Duration, length turn) error {
-	client := b.clients[w.Name]
-	if _, err := client.Run(length.warmup); err != nil {
+	if _, err := b.clients[w.Name].Run(length.warmup); err != nil {
 		return err
 	}
 	before, err := t.Snapshot()
 	if err != nil {
 		return fmt.Errorf("read figures: %w", err)
 	}
-	seen, err := client.Run(length.round)
+	seen, others, err := b.watched(w, length.round)
 	if err != nil {
 		return err
 	}
@@ -191,7 +189,7 @@ func (b *running) tracedRound(t *tracer.Tracer, w Way, start time.Duration, leng
 	if err != nil {
 		return fmt.Errorf("read figures: %w", err)
 	}
-	b.cells[w.Name].addTraced(start, seen, after.Since(before))
+	b.cells[w.Name].addTraced(start, seen, others, after.Since(before))
 	return nil
 }
 

@@ -34,6 +34,7 @@ type Way struct {
 	result.Way
 	Client *netns.NS // where the client is
 	To     Ports
+	Server served // that answers; nil where another process has a part in each request, as docker-proxy
 }
 
 // Ports is where a server answers, as seen by a way's client.
@@ -118,7 +119,7 @@ type Reference struct {
 	wire    lab.WireKind
 	six     bool
 	thread  *netns.Thread
-	servers []*loadgen.Server
+	servers map[string]*loadgen.Server // by target
 	spaces  []*netns.NS
 	ways    []Way
 	targets []tracer.TargetSpec
@@ -134,7 +135,7 @@ type ReferenceConfig struct {
 
 // NewReference makes the world.
 func NewReference(ctx context.Context, cfg ReferenceConfig) (_ *Reference, err error) {
-	r := &Reference{wire: cfg.Wire, six: cfg.Six, thread: netns.NewThread()}
+	r := &Reference{wire: cfg.Wire, six: cfg.Six, thread: netns.NewThread(), servers: map[string]*loadgen.Server{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("make the reference world: %w", err), r.Close())
@@ -175,14 +176,15 @@ func (r *Reference) serve(ctx context.Context, cpu int) error {
 		return fmt.Errorf("start the server in host mode: %w", err)
 	}
 	for _, s := range []struct {
-		ns *netns.NS
-		rr uint16
-	}{{w.Container("nginx").NS, portRR}, {w.Container("web").NS, portRR}, {w.Host.NS, hostRR}} {
+		target string
+		ns     *netns.NS
+		rr     uint16
+	}{{targetBridge, w.Container("nginx").NS, portRR}, {targetNetwork, w.Container("web").NS, portRR}, {targetHost, w.Host.NS, hostRR}} {
 		server, err := loadgen.Serve(r.thread, s.ns, s.rr, cpu, r.six)
 		if err != nil {
 			return err
 		}
-		r.servers = append(r.servers, server)
+		r.servers[s.target] = server
 	}
 	proxies, err := w.StartProxy(ctx)
 	if err != nil {
@@ -242,6 +244,13 @@ func (r *Reference) wayList() {
 		newWay(WayContainer, "bridge", targetBridge, "container", WayHost, web.NS, direct),
 		newWay(WayHostLocal, "host", targetHost, "host", "", w.Host.NS, host(local)),
 		newWay(WayProxy, "bridge", targetBridge, "host", WayHostLocal, w.Host.NS, bridge(local)),
+	}
+	for i := range r.ways {
+		way := &r.ways[i]
+		tapped := r.wire != lab.WireVeth && way.Way.Client == "outside" // a process is the wire
+		if server := r.servers[way.Target]; server != nil && way.Name != WayProxy && !tapped {
+			way.Server = server
+		}
 	}
 }
 

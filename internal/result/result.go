@@ -75,6 +75,18 @@ type Bench struct {
 	Cells   []Cell   `json:"cells" doc:"what was measured, by way and load"`
 	Cut     bool     `json:"cut" doc:"the time was over before all loads had all their rounds"`
 	LeftOut []string `json:"left_out" doc:"ways and loads that could not be run here, and why"`
+	Others  Others   `json:"others" doc:"other work on the CPU that both ends of request-response ran on"`
+}
+
+// Others is what other work took while a bench ran: a client waits for it as well,
+// hops do not have it, and so shares are lower.
+type Others struct {
+	Share      *float64 `json:"share" doc:"of that CPU, in all rounds of the way where it was most: 1 is all; null where that is not known" min:"0"`
+	KeptShare  *float64 `json:"kept_share" doc:"the same of the rounds that the explained shares are made of" min:"0"`
+	StealShare *float64 `json:"steal_share" doc:"of that CPU's time, what a hypervisor gave to other machines while the bench ran; null where that is not known" min:"0"`
+	Rounds     int      `json:"rounds" doc:"of all comparisons, without and with tracing" min:"0"`
+	LeftOut    int      `json:"rounds_left_out" doc:"of these: not in the explained shares" min:"0"`
+	Caution    string   `json:"caution" doc:"what a reader of shares must know of it; empty on a quiet machine"`
 }
 
 // Way is how a client reaches a server.
@@ -144,6 +156,8 @@ type Round struct {
 	Count  uint64  `json:"count" doc:"of values" min:"0"`
 	SumNs  uint64  `json:"sum_ns" doc:"of values" min:"0"`
 	P50Ns  float64 `json:"p50_ns" doc:"0 of nothing" min:"0"`
+
+	OthersShare *float64 `json:"others_share" doc:"what other work took of the round, on the CPU that both ends ran on: 1 is all; null where that is not known" min:"0"`
 }
 
 // PerRequest is what the packets of a request took together.
@@ -179,6 +193,7 @@ type Comparison struct {
 	Raw       bool       `json:"raw" doc:"figures are as measured; else what measuring costs is subtracted"`
 	Paired    bool       `json:"paired" doc:"both sides were measured at the same time, round by round"`
 	Rounds    [2]int     `json:"rounds" doc:"of the two sides, of and against"`
+	DriftNs   [2]float64 `json:"drift_ns" doc:"of two runs one after the other: by how much (standard deviation) the whole moved from one quarter of a run to another, beyond what the spread of its rounds explains, of and against: it is in the intervals of means; 0: none that can be told, or both were measured at the same time"`
 	Rows      []Row      `json:"rows" doc:"hops, aligned by layer; in order of the way in, the socket, the way out"`
 	Paths     []Row      `json:"paths" doc:"the whole path of each direction; rows of a direction add up to it"`
 	Whole     Row        `json:"whole" doc:"both directions and the socket"`
@@ -220,14 +235,15 @@ type Figures struct {
 // Layer sums rows.
 type Layer struct {
 	Layer   string    `json:"layer" doc:"as in rows"`
-	Of      float64   `json:"of_ns" doc:"sum of means"`
-	Against float64   `json:"against_ns" doc:"sum of means"`
+	Of      float64   `json:"of_ns" doc:"sum of means; 0 where this side has none of its hops, as rows tell"`
+	Against float64   `json:"against_ns" doc:"sum of means; 0 likewise"`
 	Mean    *Estimate `json:"difference_mean" doc:"of - against; null with too few packets"`
 	Share   *Share    `json:"share" doc:"of the whole difference; null where that cannot be told from 0"`
 }
 
 // Explained is the client's difference, part by part.
 type Explained struct {
+	Base    *Estimate `json:"base" doc:"the client's mean by the way that is compared with, of the same rounds: client is added to it; null with too few rounds, or in a result of an older version"`
 	Client  *Estimate `json:"client" doc:"difference of the client's mean with nothing attached; null with too few rounds"`
 	Hops    *Estimate `json:"hops" doc:"difference of the hops of a request, over both directions, without what measuring costs: only hops with a stamp at both ends"`
 	Parts   []Part    `json:"parts" doc:"what is no hop: time in the application or the proxy, one line each, without what measuring costs"`
@@ -235,6 +251,9 @@ type Explained struct {
 
 	ClientTraced *Estimate `json:"client_traced" doc:"difference of the client's mean while traced"`
 	HopsRaw      *Estimate `json:"hops_raw" doc:"hops as measured, what measuring costs in them"`
+	Rounds       int       `json:"rounds" doc:"of a way, without and with tracing together" min:"0"`
+	LeftOut      int       `json:"rounds_left_out" doc:"of these: not in the figures here, of both ways alike, as other work took more than 2% of them on one of both; at most half" min:"0"`
+	OthersShare  *float64  `json:"others_share" doc:"the most that other work took of the rounds that are in the figures, on either way: the explained share is lower by about as much; null where that is not known" min:"0"`
 	Tracing      *Part     `json:"tracing" doc:"what measuring costs outside of the hops, as when a journey's end is written down: client_traced - client - (hops_raw - hops); null likewise"`
 }
 

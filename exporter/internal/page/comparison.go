@@ -3,6 +3,7 @@ package page
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"charm.land/lipgloss/v2"
 
@@ -230,9 +231,26 @@ func explained(c result.Comparison, o Options) []string {
 	for _, r := range rows {
 		lines = append(lines, g.line(r))
 	}
+	if words := Disturbed(e); words != "" {
+		lines = append(lines, o.prose(indent, words+".", st.dim)...)
+	}
 	if s := c.ExplainedShare; s != nil {
 		return append(lines, o.prose(indent, fmt.Sprintf("explained: %.1f%% [%.1f%%, %.1f%%] of what the client waits longer is seen in the hops.",
 			s.Share*100, s.Lo*100, s.Hi*100), st.bold)...)
 	}
 	return append(lines, o.prose(indent, "explained: no share, for "+Escape(c.ExplainedReason)+".", st.dim)...)
+}
+
+// Disturbed says which rounds what is explained is made of, and what other work
+// took of them; "" where it took next to nothing.
+func Disturbed(e *result.Explained) string {
+	const worthWords = 0.02
+	var parts []string
+	if e.LeftOut > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d rounds are left out: other work took more than 2%% of the CPU in them", e.LeftOut, e.Rounds))
+	}
+	if s := e.OthersShare; s != nil && *s > worthWords {
+		parts = append(parts, fmt.Sprintf("in what is left it took up to %s: the share is lower by about as much", Percent(*s)))
+	}
+	return strings.Join(parts, "; ")
 }

@@ -112,6 +112,9 @@ func benchTables(b result.Bench, o Options) []string {
 	for _, left := range b.LeftOut {
 		lines = append(lines, o.prose("left out: ", Escape(left), st.warn)...)
 	}
+	if b.Others.Caution != "" {
+		lines = append(lines, o.prose("caution: ", Escape(b.Others.Caution)+".", st.warn)...)
+	}
 	return lines
 }
 
