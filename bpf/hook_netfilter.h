@@ -118,14 +118,15 @@ int vt_border_last(struct bpf_nf_ctx *ctx)
 	return vt_border(ctx, VT_BORDERS - 1);
 }
 
-/* Bytes behind the TCP header, 0 for what is not TCP over IPv4 or IPv6. */
+/* Bytes behind the header of TCP or UDP, 0 for what is neither. */
 static __always_inline __u32 vt_payload(struct sk_buff *skb, const struct vt_packet *packet)
 {
-	__u32 header = vt_header(packet->first, packet->ipv6), length, words;
+	__u32 header = vt_header(packet->first, packet->ipv6), length, words = 2;
 
-	if (packet->protocol != VT_IPPROTO_TCP)
+	if (packet->protocol == VT_IPPROTO_TCP)
+		words = vt_word(vt_network(skb) + header + 12) >> 4 & 15;
+	else if (packet->protocol != VT_IPPROTO_UDP)
 		return 0;
-	words = vt_word(vt_network(skb) + header + 12) >> 4 & 15;
 	/* IPv4: bytes 2 and 3, all of the packet; IPv6: bytes 4 and 5, what follows its header */
 	length = packet->ipv6 ? header + bpf_ntohs((__u16)(packet->first >> 32)) :
 				bpf_ntohs((__u16)(packet->first >> 16));
@@ -167,11 +168,30 @@ static __always_inline void vt_proxy_sends(__u16 target, __u64 now)
 		vt_observe(hist, now - proxy->arrived);
 }
 
+/*
+ * Does the proxy send this? UDP is sent by the process itself; its socket is
+ * learned by that, so that what answers it is known.
+ */
+static __always_inline bool vt_proxied(struct sk_buff *skb, const struct vt_packet *packet, __u32 target)
+{
+	struct sock *sk = vt_get(skb, sk);
+	struct vt_socket *socket = sk ? vt_lookup_socket(sk) : NULL;
+	bool known = socket && socket->flags & VT_FLAG_PROXY, proxy;
+	struct vt_group *group;
+
+	if (!sk || packet->protocol != VT_IPPROTO_UDP)
+		return known;
+	group = vt_current_group();
+	proxy = group && group->flags & VT_FLAG_PROXY;
+	if (proxy != known)
+		vt_learn_socket(vt_number(sk), target, proxy ? VT_FLAG_PROXY : 0);
+	return proxy;
+}
+
 /* What the host sends: to a container, as one of the proxy's legs, or for a host-mode target. */
 static __always_inline void vt_host_out(struct sk_buff *skb, const struct vt_packet *packet, struct vt_origin *origin)
 {
 	__u32 sender = vt_sender(skb, packet);
-	struct vt_socket *socket;
 
 	origin->target[VT_INGRESS] = vt_destined(packet);
 	origin->target[VT_EGRESS] = sender & ~VT_PORT_PUBLISHED;
@@ -191,8 +211,7 @@ static __always_inline void vt_host_out(struct sk_buff *skb, const struct vt_pac
 		origin->peer[VT_INGRESS] = VT_PEER_TARGET + origin->target[VT_EGRESS] - 1;
 		origin->peer[VT_EGRESS] = VT_PEER_TARGET + origin->target[VT_INGRESS] - 1;
 	}
-	socket = vt_get(skb, sk) ? vt_lookup_socket(vt_get(skb, sk)) : NULL;
-	if (socket && socket->flags & VT_FLAG_PROXY && origin->target[VT_INGRESS]) {
+	if (origin->target[VT_INGRESS] && vt_proxied(skb, packet, origin->target[VT_INGRESS])) {
 		origin->peer[VT_INGRESS] = VT_PEER_PROXY;
 		if (vt_payload(skb, packet))
 			vt_proxy_sends(origin->target[VT_INGRESS], bpf_ktime_get_ns());

@@ -150,3 +150,42 @@ func TestProxy(t *testing.T) {
 		}
 	})
 }
+
+// UDP by docker-proxy: it has no connection by which its sockets were known, and
+// its own time is told all the same; what its socket waits is not the target's.
+func TestProxyUDP(t *testing.T) {
+	bothWires(t, func(t *testing.T, wire lab.WireKind) {
+		const requests, port = 40, 7007
+		s := newStage(t, lab.Config{Wire: wire, Ports: []lab.Port{{Host: port, Container: 7, Proto: "udp"}}})
+		proxies, err := s.world.StartProxy(s.ctx)
+		s.must(err)
+		target := spec(s.world.Container("nginx"))
+		for _, p := range proxies {
+			target.Proxies = append(target.Proxies, p.PID)
+		}
+		s.openSpecs(tracer.Config{KeepWindows: true}, target)
+		s.udp(s.world.Host, netip.MustParseAddr("127.0.0.1"), port, requests)
+		traced := targetOf(t, s.stop(), "nginx")
+		for _, d := range []tracer.Direction{tracer.Ingress, tracer.Egress} {
+			legs := map[bool]uint64{}
+			for _, p := range traced.Paths {
+				if p.Direction != d || p.Protocol != "udp" {
+					continue
+				}
+				if p.Peer != "proxy" {
+					t.Errorf("answered by docker-proxy: %s", describePath(p))
+				}
+				legs[touchesDevice(p)] += p.Packets
+			}
+			if legs[false] != requests || legs[true] != requests {
+				t.Errorf("%v: legs to the proxy %d, from it %d", d, legs[false], legs[true])
+			}
+		}
+		if traced.Proxied == nil || traced.Proxied.Proxy.Hist.Count() != requests {
+			t.Errorf("the proxy's own time: %+v", traced.Proxied)
+		}
+		if n := traced.Waiting.Reader.Hist.Count(); n > requests || n < requests/2 {
+			t.Errorf("the application's reads: %d of %d", n, requests)
+		}
+	})
+}

@@ -55,6 +55,9 @@ const (
 	DutyOnce    Duty = "once"    // the same, once for each such target
 )
 
+// behindEnd is what hooks do that no journey has: they follow its end.
+const behindEnd = "behind the end"
+
 // HookSpec is one row of THE table of hooks.
 type HookSpec struct {
 	Program  string // of package bpf
@@ -176,9 +179,9 @@ func tracepointHooks() []HookSpec {
 		},
 		tp("vt_null_tracepoint", fineDetail(), DutyWindows, "null hop of tracepoints", "two programs, right behind netif_rx"),
 		deviceTP("vt_null_queue", anyDetail(), DutyWindows, "null hop of device tracepoints", "two programs, right behind device/egress"),
-		tp("vt_data_ready", anyDetail(), DutyWindows, "behind the end", "the transport layer and the socket"),
-		tp("vt_copy_datagram", anyDetail(), DutyWindows, "behind the end", "the socket and its reader (TCP)"),
-		tp("vt_recv_length", anyDetail(), DutyWindows, "behind the end", "the socket and its reader (UDP)"),
+		tp("vt_data_ready", anyDetail(), DutyWindows, behindEnd, "the transport layer and the socket"),
+		tp("vt_copy_datagram", anyDetail(), DutyWindows, behindEnd, "the socket and its reader (TCP)"),
+		tp("vt_recv_length", anyDetail(), DutyWindows, behindEnd, "the socket and its reader (UDP)"),
 	}
 }
 

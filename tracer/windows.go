@@ -34,6 +34,8 @@ type windows struct {
 
 	mu      sync.Mutex
 	machine links
+	behind  links // what follows a journey's end
+	hold    bool  // that stays, windows or not
 	byOwner map[*target]*links // null hops in targets' namespaces
 	host    links
 	open    bool
@@ -157,7 +159,7 @@ func (w *windows) attach() error {
 	for _, h := range t.windowed(ScopeMachine, ScopeHost, ScopeTarget) {
 		switch h.Scope {
 		case ScopeMachine:
-			if !w.open {
+			if !w.open && h.Is != behindEnd {
 				errs = append(errs, t.in(t.host).tracepoint(&w.machine, h))
 			}
 		case ScopeHost:
@@ -168,9 +170,44 @@ func (w *windows) attach() error {
 			ofTargets = append(ofTargets, h)
 		}
 	}
-	errs = append(errs, w.attachTargets(ofTargets)...)
+	errs = append(errs, w.attachBehind(), w.attachTargets(ofTargets))
 	w.open = true
 	return errors.Join(errs...)
+}
+
+// attachBehind attaches what follows a journey's end, once.
+func (w *windows) attachBehind() error {
+	if len(w.behind.held) > 0 {
+		return nil
+	}
+	var errs []error
+	for _, h := range w.tracer.windowed(ScopeMachine) {
+		if h.Is == behindEnd {
+			errs = append(errs, w.tracer.in(w.tracer.host).tracepoint(&w.behind, h))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// HoldBehind leaves what follows a journey's end (Target.Waiting) attached until
+// it is let go, however much traffic there is: for who knows better than the
+// clock when it is to be measured. Null hops keep their windows.
+func (t *Tracer) HoldBehind(hold bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.windows
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hold = hold; w.closed || t.closed {
+		return nil
+	}
+	if hold {
+		return w.attachBehind()
+	}
+	if w.open {
+		return nil // it goes with the window
+	}
+	return w.behind.close()
 }
 
 // restart detaches, so that the next look attaches what the table then has.
@@ -178,7 +215,7 @@ func (w *windows) restart() error {
 	return errors.Join(w.detach(), w.tcx.detach(time.Now()))
 }
 
-func (w *windows) attachTargets(rows []HookSpec) []error {
+func (w *windows) attachTargets(rows []HookSpec) error {
 	t := w.tracer
 	var errs []error
 	for _, target := range t.targets {
@@ -192,7 +229,7 @@ func (w *windows) attachTargets(rows []HookSpec) []error {
 		w.byOwner[target] = held
 		w.pinned[target] = queueBound(target)
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // queueBound tells whether an NFQUEUE is bound in the target's namespace: the
@@ -209,6 +246,9 @@ func (w *windows) detach() error {
 		return nil
 	}
 	errs := []error{w.machine.close()}
+	if !w.hold {
+		errs = append(errs, w.behind.close())
+	}
 	if !w.tracer.hostQueue {
 		errs = append(errs, w.host.close())
 	}
@@ -241,7 +281,7 @@ func (w *windows) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	errs := []error{w.tcx.close(), w.machine.close(), w.host.close()}
+	errs := []error{w.tcx.close(), w.machine.close(), w.behind.close(), w.host.close()}
 	for _, held := range w.byOwner {
 		errs = append(errs, held.close())
 	}

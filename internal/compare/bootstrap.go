@@ -163,6 +163,12 @@ func (v Drawn) Plus(o Drawn) Drawn { return v.with(o, func(a, b float64) float64
 // Minus is the difference of two figures.
 func (v Drawn) Minus(o Drawn) Drawn { return v.with(o, func(a, b float64) float64 { return a - b }) }
 
+// On says that the figure rests on so few rounds: others have nothing of it.
+func (v Drawn) On(rounds int) Drawn {
+	v.rounds = min(v.rounds, rounds)
+	return v
+}
+
 // Estimate is the figure and its 95% interval; nil where there are too few rounds.
 func (v Drawn) Estimate() *result.Estimate {
 	if v.rounds < MinRounds {

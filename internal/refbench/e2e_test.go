@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,7 @@ func TestAllWaysAndLoads(t *testing.T) {
 			t.Errorf("%s %s: share %v, reason %q", c.Load, c.Of, c.ExplainedShare, c.ExplainedReason)
 		}
 		checkInjected(t, c, wait)
+		checkParts(t, c)
 	}
 	var b bytes.Buffer
 	if err := result.Encode(&b, d); err != nil {
@@ -133,6 +135,25 @@ func TestAllWaysAndLoads(t *testing.T) {
 	}
 	if _, err := result.Decode(&b); err != nil {
 		t.Error(err)
+	}
+}
+
+// checkParts wants the socket and the application of request-response, of which
+// each request has one, to be told however short rounds are; and docker-proxy.
+func checkParts(t *testing.T, c result.Comparison) {
+	t.Helper()
+	load, _ := loadNamed(c.Load)
+	if !load.OnePacket {
+		return
+	}
+	want := []string{"socket", "application"}
+	if c.Of == WayProxy {
+		want = append(want, "docker-proxy")
+	}
+	for _, name := range want {
+		if !slices.ContainsFunc(c.Explained.Parts, func(p result.Part) bool { return strings.HasPrefix(p.Name, name) }) {
+			t.Errorf("%s %s: no %s among %+v", c.Load, c.Of, name, c.Explained.Parts)
+		}
 	}
 }
 

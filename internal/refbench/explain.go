@@ -90,11 +90,10 @@ func (r *runner) explain(c *result.Comparison, load result.Load, of, against *ce
 	}
 	count(&r.bench.Others, e, [2][]int{without, with}, of, against)
 	left := client.Minus(hops)
-	for _, p := range parts(of, against, with) {
-		mean := traced.Of(p.mean)
-		if estimate := mean.Estimate(); estimate != nil {
+	for _, p := range r.parts(of, against, with) {
+		if estimate := p.mean.Estimate(); estimate != nil {
 			e.Parts = append(e.Parts, result.Part{Name: p.name, Mean: *estimate})
-			left = left.Minus(mean)
+			left = left.Minus(p.mean)
 		}
 	}
 	e.NotSeen = named(result.NotSeen, left.Estimate())
@@ -165,12 +164,17 @@ func uncertain(e *result.Explained) string {
 // part is time that no hop is.
 type part struct {
 	name string
-	mean compare.Statistic
+	mean compare.Drawn
 }
 
-// parts are those that were measured on either side in enough rounds.
-func parts(of, against *cell, kept []int) []part {
+// parts are those that were measured on either side in enough of these rounds, or
+// of all where too many of them are left out.
+func (r *runner) parts(of, against *cell, kept []int) []part {
 	var all []part
+	every := make([]int, min(len(of.traced.rounds), len(against.traced.rounds)))
+	for i := range every {
+		every[i] = i
+	}
 	for _, p := range []struct {
 		name string
 		of   func(tracer.Target) *tracer.Latency
@@ -179,11 +183,21 @@ func parts(of, against *cell, kept []int) []part {
 		{"socket (end of LOCAL_IN to data ready)", func(t tracer.Target) *tracer.Latency { return &t.Waiting.Transport }},
 		{"application (data ready to the first byte read)", func(t tracer.Target) *tracer.Latency { return &t.Waiting.Reader }},
 	} {
-		a, okA := sparse(of, p.of(of.target()), kept)
-		b, okB := sparse(against, p.of(against.target()), kept)
-		proxied := p.of(of.target()) == nil || p.of(against.target()) == nil
-		if okA && okB || proxied && (okA || okB) {
-			all = append(all, part{p.name, compare.Difference(a, b, nullOf(p.of(of.target())), nullOf(p.of(against.target())))})
+		one, other := p.of(of.target()), p.of(against.target())
+		for _, rounds := range [][]int{kept, every} {
+			a, inA := sparse(of, one, rounds)
+			b, inB := sparse(against, other, rounds)
+			if inA < enoughFilled && one != nil || inB < enoughFilled && other != nil || one == nil && other == nil {
+				continue
+			}
+			rests := min(inA, inB)
+			if one == nil || other == nil { // docker-proxy is on one side alone
+				rests = max(inA, inB)
+			}
+			draws := compare.NewDraws(r.Seed, len(rounds), len(rounds), true)
+			mean := draws.Of(compare.Difference(a, b, nullOf(one), nullOf(other)))
+			all = append(all, part{p.name, mean.On(rests)})
+			break
 		}
 	}
 	return all
@@ -203,28 +217,26 @@ func proxyOf(t tracer.Target) *tracer.Latency {
 	return &t.Proxied.Proxy
 }
 
-// enoughFilled rounds are in all but one of three thousand resamples, however
-// many empty ones there are (1/e to the power of it).
-const enoughFilled = 8
+// enoughFilled rounds are needed, as of any series. A resample that has none of
+// them takes the mean of all.
+const enoughFilled = compare.MinRounds
 
-// sparse is a latency's rounds in the places of these of the cell's. It is measured in
-// windows: ok is false where too few rounds have any, for a resample without
-// one would be taken for 0. Most of many short rounds lie outside of the windows.
-func sparse(c *cell, l *tracer.Latency, kept []int) (s compare.Series, ok bool) {
+// sparse is a latency's rounds in the places of these of the cell's, and how many
+// have any: it is measured in a part of the rounds.
+func sparse(c *cell, l *tracer.Latency, kept []int) (s compare.Series, filled int) {
 	if l == nil {
-		return nil, false
+		return nil, 0
 	}
 	at := map[time.Duration]int{}
 	for i, round := range kept {
 		at[c.traced.rounds[round].Start] = i
 	}
 	s = make(compare.Series, len(kept))
-	filled := 0
 	for _, r := range l.Rounds {
 		if i, ok := at[r.Start]; ok && r.Count > 0 {
 			s[i] = compare.Sample{Count: float64(r.Count), Sum: float64(r.SumNs)}
 			filled++
 		}
 	}
-	return s, filled >= enoughFilled || filled*2 >= len(s)
+	return s, filled
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vethtrace/vethtrace/internal/compare"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
@@ -36,21 +35,36 @@ func TestPartsOfWindows(t *testing.T) {
 	for _, test := range []struct{ rounds, filled, want int }{
 		{rounds: 10, filled: 4, want: 0},
 		{rounds: 10, filled: 5, want: 2},
-		{rounds: 100, filled: 7, want: 0},
-		{rounds: 100, filled: 8, want: 2},
+		{rounds: 100, filled: 4, want: 0},
+		{rounds: 100, filled: 5, want: 2},
 		{rounds: 100, filled: 100, want: 2},
 	} {
 		of, against := windowed(test.rounds, test.filled, 900), windowed(test.rounds, test.filled, 400)
-		all := parts(of, against, pick(&of.traced, &against.traced))
+		r := &runner{Config: Config{Seed: 1}}
+		all := r.parts(of, against, pick(&of.traced, &against.traced))
 		if len(all) != test.want {
 			t.Errorf("%d of %d rounds: %d parts, want %d", test.filled, test.rounds, len(all), test.want)
 		}
-		draws := compare.NewDraws(1, test.rounds, test.rounds, true)
 		for _, p := range all {
-			e := draws.Of(p.mean).Estimate()
+			e := p.mean.Estimate()
 			if e == nil || math.Abs(e.Ns-500) > 1e-6 || e.Lo > 500 || e.Hi < 500 || e.Hi-e.Lo > 1 {
 				t.Errorf("%d of %d rounds: %s is %+v, want 500 ns in all resamples that matter", test.filled, test.rounds, p.name, e)
 			}
+		}
+	}
+}
+
+// What follows a journey's end is traced in enough rounds, and not in most of them.
+func TestBehindRounds(t *testing.T) {
+	for rounds := fewestRounds; rounds <= mostRounds; rounds += 2 {
+		p, n := plan{rounds: rounds}, 0
+		for i := range rounds {
+			if p.behind(i) {
+				n++
+			}
+		}
+		if n < enoughFilled || rounds >= 2*enoughFilled && n > rounds/2 || n > 2*behindRounds {
+			t.Errorf("%d of %d rounds", n, rounds)
 		}
 	}
 }

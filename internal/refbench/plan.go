@@ -67,6 +67,23 @@ func (p plan) least(ways, loads int) time.Duration {
 	return overheadOfBlock + time.Duration(ways*loads)*each
 }
 
+// behindRounds are wanted of each way in which what follows a journey's end (the
+// socket, the application) is traced as well. The tracer's own windows, a
+// twentieth of the time, fall into hardly any round of one way where many ways
+// and loads share a short run.
+const behindRounds = 16
+
+// behind tells whether it is traced in this round, of all ways alike: in every
+// second one at most, so that what it costs the client is not in all of them;
+// where these were too few, in all.
+func (p plan) behind(round int) bool {
+	every := max(p.rounds/behindRounds, 2)
+	if p.rounds < 2*enoughFilled {
+		return true
+	}
+	return round%every == every/2
+}
+
 // turn is one round of one way.
 type turn struct{ round, warmup time.Duration }
 

@@ -129,13 +129,13 @@ func until(end time.Time, percent int) time.Time {
 func (r *runner) untraced(ctx context.Context, all []*running, from, to int, end time.Time) error {
 	for i, b := range all {
 		end := share(end, len(all)-i)
-		err := r.rounds(ctx, from, to, end, overheadOfTurn, b.load.Name+", not traced", func(w Way, start time.Duration, length turn) error {
+		err := r.rounds(ctx, from, to, end, overheadOfTurn, b.load.Name+", not traced", func(w Way, at moment, length turn) error {
 			if _, err := b.clients[w.Name].Run(length.warmup); err != nil {
 				return err
 			}
 			seen, others, err := b.watched(w, length.round)
 			if err == nil {
-				b.cells[w.Name].untraced.add(start, seen, others)
+				b.cells[w.Name].untraced.add(at.start, seen, others)
 			}
 			return err
 		})
@@ -161,10 +161,17 @@ func (r *runner) traced(ctx context.Context, all []*running) (err error) {
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	end := until(r.slot, tracedBetween)
+	held := false
 	for i, b := range all {
 		end := share(end, len(all)-i)
-		err := r.rounds(ctx, 0, r.plan.rounds, end, overheadOfTurn+overheadOfLook, b.load.Name+", traced", func(w Way, start time.Duration, length turn) error {
-			return b.tracedRound(t, w, start, length)
+		err := r.rounds(ctx, 0, r.plan.rounds, end, overheadOfTurn+overheadOfLook, b.load.Name+", traced", func(w Way, at moment, length turn) error {
+			if hold := r.plan.behind(at.round); hold != held {
+				held = hold
+				if err := t.HoldBehind(hold); err != nil {
+					return fmt.Errorf("trace what follows a journey's end: %w", err)
+				}
+			}
+			return b.tracedRound(t, w, at.start, length)
 		})
 		if err != nil {
 			return fmt.Errorf("load %s: %w", b.load.Name, err)
@@ -203,22 +210,28 @@ func (r *runner) over(done, planned int, end time.Time) bool {
 	return now.After(end) && now.After(r.slot) && len(r.bench.Loads) > 0
 }
 
+// moment is which round, and when it began: the same of all ways.
+type moment struct {
+	round int
+	start time.Duration
+}
+
 // rounds runs rounds of all ways in turn. All ways have the same start in one
 // round: that is what pairs them.
-func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, overhead time.Duration, doing string, one func(w Way, start time.Duration, length turn) error) error {
+func (r *runner) rounds(ctx context.Context, from, to int, end time.Time, overhead time.Duration, doing string, one func(w Way, at moment, length turn) error) error {
 	for round := from; round < to; round++ {
 		if r.over(round-from, to-from, end) {
 			r.bench.Cut = true
 			return nil
 		}
 		length := r.turns((to-round)*len(r.ways), end, overhead) // anew: what was late makes the rest shorter
-		start := time.Since(r.start)
+		at := moment{round, time.Since(r.start)}
 		for i := range r.ways {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			w := r.ways[r.inTurn(round, i)]
-			if err := one(w, start, length); err != nil {
+			if err := one(w, at, length); err != nil {
 				return fmt.Errorf("way %s: %w", w.Name, err)
 			}
 			r.progress(doing)
