@@ -88,7 +88,7 @@ func newBench(s streams) *cobra.Command {
 	f.StringVar(&o.client, "client", "", "with --docker, send from the network namespace of this `PATH` or name, as if from outside (default: from the host)")
 	f.StringVar(&o.dockerHost, "docker-host", "", "the engine's `URL`, for example unix:///run/docker.sock (default: $DOCKER_HOST)")
 	f.StringVar(&o.wire, "wire", "veth", "`KIND` of connection between client and host in the reference world: veth, or tap")
-	f.IntVar(&o.family, "family", familyFour, "`VERSION` of IP that ways of the reference world go by: 4 or 6")
+	f.IntVar(&o.family, "family", familyFour, "`VERSION` of IP that ways go by: 4 or 6; with --docker 6 is by a network of the bench's own")
 	f.StringSliceVar(&o.ways, "ways", nil, "`WAYS` to measure (default: all): published, address, network, container, proxy; what they are compared with, host and host-local (from 127.0.0.1), comes along")
 	f.StringSliceVar(&o.loads, "loads", nil, "`LOADS` to put on each (default: all): "+strings.Join(refbench.LoadNames(), ", "))
 	f.DurationVar(&o.duration, "duration", time.Minute, "`TIME` that the whole may take")
@@ -120,8 +120,6 @@ func (o *benchOptions) check() error {
 		return usagef("--duration %s: want %s or more", o.duration, shortestBench)
 	case o.family != familyFour && o.family != familySix:
 		return usagef("--family %d: want 4 or 6", o.family)
-	case o.family == familySix && o.image != "":
-		return usagef("--family 6: is for the reference world: leave --docker out")
 	case o.client != "" && o.image == "":
 		return usagef("--client %s: the reference world has a client of its own: give --docker IMAGE as well", o.client)
 	case o.dockerHost != "" && o.image == "":

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/internal/refbench"
 	"github.com/vethtrace/vethtrace/tracer"
 	"github.com/vethtrace/vethtrace/tracer/container"
+	"github.com/vethtrace/vethtrace/tracer/wiring"
 )
 
 // ownedWorld closes what the world was made with.
@@ -60,6 +62,7 @@ func (o *benchOptions) dockerWorld(ctx context.Context, engine *container.Docker
 	}
 	w.Docker, err = refbench.NewDocker(ctx, refbench.DockerConfig{
 		API: engine.API(), Image: o.image, Host: host, Client: client, CPU: cpu, Log: run.log,
+		Six: o.family == familySix, Translated: translated,
 		Spec: func(ctx context.Context, id string) (tracer.TargetSpec, error) {
 			c, err := engine.Find(ctx, id)
 			if err != nil {
@@ -72,6 +75,15 @@ func (o *benchOptions) dockerWorld(ctx context.Context, engine *container.Docker
 		return give(err)
 	}
 	return w, nil
+}
+
+// translated tells whether rules of our own namespace lead ports to an address.
+func translated(to netip.Addr) (bool, error) {
+	set, err := hostRules()
+	if err != nil {
+		return false, fmt.Errorf("see who answers published ports: %w", err)
+	}
+	return len(wiring.PortsByRules(set, []netip.Addr{to})) > 0, nil
 }
 
 // openNetns opens a network namespace by its path or name.

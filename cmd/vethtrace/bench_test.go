@@ -82,15 +82,60 @@ func TestBenchDocker(t *testing.T) {
 	}
 }
 
-func benchDocker(t *testing.T, e *engine.Engine, duration string) result.Document {
+func benchDocker(t *testing.T, e *engine.Engine, duration string, more ...string) result.Document {
 	t.Helper()
-	v := startVethtrace(t, e.Host, "bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://"+e.Socket,
-		"--loads", "tcp_rr,http", "--duration", duration, "-o", "json", "--log-level", "debug")
+	v := startVethtrace(t, e.Host, append([]string{"bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://"+e.Socket,
+		"--loads", "tcp_rr,http", "--duration", duration, "-o", "json", "--log-level", "debug"}, more...)...)
 	d := v.result(t)
 	if d.Bench == nil {
 		t.Fatalf("not the result of a bench: %+v", d)
 	}
 	return d
+}
+
+// TestBenchDockerIPv6: by IPv6 the containers are on a network of the bench's own;
+// where the engine keeps rules for IPv6 its published ports are translated, else
+// docker-proxy answers them and the way is left out.
+func TestBenchDockerIPv6(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	for name, tt := range map[string]struct {
+		args []string
+		ways string
+	}{
+		"rules":    {[]string{"--experimental", "--ip6tables"}, "address container host host-local proxy published"},
+		"no rules": {nil, "address container host host-local proxy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := startEngineWith(ctx, t, engine.Config{Wire: lab.WireVeth, IPv6: true, Args: tt.args})
+			before := engineState(ctx, t, e)
+			d := benchDocker(t, e, "25s", "--family", "6")
+			var ways []string
+			for _, w := range d.Bench.Ways {
+				if !strings.Contains(w.Address, ":") || !strings.Contains(w.Title, "IPv6") {
+					t.Errorf("way %s goes to %s: %s", w.Name, w.Address, w.Title)
+				}
+				ways = append(ways, w.Name)
+			}
+			slices.Sort(ways)
+			if strings.Join(ways, " ") != tt.ways {
+				t.Errorf("ways %q, want %s; left out: %q", ways, tt.ways, d.Bench.LeftOut)
+			}
+			for _, c := range d.Bench.Cells {
+				if c.Traced.Requests < 100 || c.Untraced.Requests < 100 || c.Traced.Errors+c.Untraced.Errors > 0 || c.Ingress == "" || c.Egress == "" {
+					t.Errorf("%s by %s: %d traced, %d untraced, %s", c.Load, c.Way, c.Traced.Requests, c.Untraced.Requests, c.Traced.LastError)
+				}
+			}
+			for _, c := range d.Comparisons {
+				if !strings.HasPrefix(c.Class, "ipv6, ") {
+					t.Errorf("%s %s: %s", c.Load, c.Of, c.Class)
+				}
+			}
+			if after := engineState(ctx, t, e); after != before {
+				t.Errorf("the engine has\n%s\nand had\n%s", after, before)
+			}
+		})
+	}
 }
 
 // TestCompareDocker: two containers of a real engine at the same time.

@@ -116,7 +116,12 @@ func TestDockerAll(t *testing.T) {
 
 func startEngine(ctx context.Context, t *testing.T, wire lab.WireKind) *engine.Engine {
 	t.Helper()
-	e, err := engine.Start(ctx, engine.Config{Wire: wire})
+	return startEngineWith(ctx, t, engine.Config{Wire: wire})
+}
+
+func startEngineWith(ctx context.Context, t *testing.T, cfg engine.Config) *engine.Engine {
+	t.Helper()
+	e, err := engine.Start(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

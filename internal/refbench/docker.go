@@ -34,6 +34,12 @@ type DockerConfig struct {
 	Host   *netns.NS // where the engine's bridges are; stays the caller's
 	Client *netns.NS // where requests from outside come from; nil: the host itself. Stays the caller's.
 	CPU    int       // of the request-response servers
+	// Six: ways go by IPv6. The engine's default bridge has none as a rule, so that
+	// bridge mode is then a network of the bench's own.
+	Six bool
+	// Translated tells whether the host's rules lead published ports to an address;
+	// by IPv6 many engines leave that to docker-proxy.
+	Translated func(netip.Addr) (bool, error)
 	// Spec describes a container to the tracer; its namespace is then ours.
 	Spec func(ctx context.Context, id string) (tracer.TargetSpec, error)
 	Log  *slog.Logger
@@ -67,7 +73,12 @@ func NewDocker(ctx context.Context, cfg DockerConfig) (_ *Docker, err error) {
 	if _, err := d.API.ImageInspect(ctx, d.Image); err != nil {
 		return nil, fmt.Errorf("image %s: %w: pull it first (docker pull %s)", d.Image, err, d.Image)
 	}
-	for _, step := range []func(context.Context) error{d.hostMode, d.bridge, d.userNetwork, d.sender} {
+	steps := []func(context.Context) error{d.hostMode, d.bridge, d.createNetwork, d.userNetwork, d.sender}
+	if d.Six {
+		steps = []func(context.Context) error{d.hostMode, d.createNetwork, d.bridge, d.sender}
+		d.leftOut = append(d.leftOut, "way network: by IPv6 all containers of a bench are on a network of its own")
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -109,7 +120,7 @@ func (d *Docker) target(ctx context.Context, id, name string, rr uint16) (*trace
 	}
 	spec.Name = name
 	d.targets = append(d.targets, spec)
-	server, err := loadgen.Serve(d.thread, spec.Netns, rr, d.CPU, false)
+	server, err := loadgen.Serve(d.thread, spec.Netns, rr, d.CPU, d.Six)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", name, err)
 	}
@@ -127,35 +138,35 @@ func (d *Docker) hostMode(ctx context.Context) error {
 		return err
 	}
 	spec.Listeners = append(spec.Listeners, listeners(portHTTP, hostRR)...)
-	local := netip.MustParseAddr("127.0.0.1")
 	ports := Ports{HTTP: portHTTP, RR: hostRR, UDP: hostRR, Bulk: hostRR + 1}
 	if addr, client := d.outside(); addr.IsValid() {
 		ports.Addr = addr
 		d.ways = append(d.ways, newWay(WayHost, spec.Mode, targetHost, client, "", d.from(), ports))
 	} else {
-		d.leftOut = append(d.leftOut, "way host: the host has no address but 127.0.0.1")
+		d.leftOut = append(d.leftOut, fmt.Sprintf("way host: the host has no address but %s", d.local()))
 	}
-	ports.Addr = local
+	ports.Addr = d.local()
 	d.ways = append(d.ways, newWay(WayHostLocal, spec.Mode, targetHost, "host", "", d.Host, ports))
 	return nil
 }
 
 // open are the ports of our server and the image's in a container.
-func open() (network.PortSet, network.PortMap) {
+func (d *Docker) open() (network.PortSet, network.PortMap) {
+	everywhere := d.of(netip.IPv4Unspecified(), netip.IPv6Unspecified())
 	exposed, bound := network.PortSet{}, network.PortMap{}
 	for _, text := range []string{
 		fmt.Sprintf("%d/tcp", portHTTP), fmt.Sprintf("%d/tcp", portRR), fmt.Sprintf("%d/udp", portRR), fmt.Sprintf("%d/tcp", portRR+1),
 	} {
 		port := network.MustParsePort(text)
 		exposed[port] = struct{}{}
-		bound[port] = []network.PortBinding{{HostIP: netip.IPv4Unspecified(), HostPort: ""}} // the engine chooses a free one
+		bound[port] = []network.PortBinding{{HostIP: everywhere, HostPort: ""}} // the engine chooses a free one
 	}
 	return exposed, bound
 }
 
 func (d *Docker) bridge(ctx context.Context) error {
-	exposed, bound := open()
-	id, err := d.run(ctx, "bridge", &container.HostConfig{NetworkMode: "bridge", PortBindings: bound}, exposed)
+	exposed, bound := d.open()
+	id, err := d.run(ctx, "bridge", &container.HostConfig{NetworkMode: d.bridged(), PortBindings: bound}, exposed)
 	if err != nil {
 		return err
 	}
@@ -167,13 +178,22 @@ func (d *Docker) bridge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	translated := true
+	if d.Six {
+		if translated, err = d.Translated(direct.Addr); err != nil {
+			return err
+		}
+	}
 	if addr, client := d.outside(); addr.IsValid() {
 		public.Addr = addr
-		d.ways = append(d.ways,
-			newWay(WayPublished, spec.Mode, targetBridge, client, WayHost, d.from(), public),
-			newWay(WayAddress, spec.Mode, targetBridge, client, WayHost, d.from(), direct))
+		if translated {
+			d.ways = append(d.ways, newWay(WayPublished, spec.Mode, targetBridge, client, WayHost, d.from(), public))
+		} else {
+			d.leftOut = append(d.leftOut, "way published: by IPv6 this engine has no rules for published ports (ip6tables): docker-proxy answers, as on way proxy")
+		}
+		d.ways = append(d.ways, newWay(WayAddress, spec.Mode, targetBridge, client, WayHost, d.from(), direct))
 	}
-	public.Addr = netip.MustParseAddr("127.0.0.1")
+	public.Addr = d.local()
 	d.ways = append(d.ways, newWay(WayProxy, spec.Mode, targetBridge, "host", WayHostLocal, d.Host, public))
 	return nil
 }
@@ -183,10 +203,7 @@ func (d *Docker) userNetwork(ctx context.Context) error {
 	if !addr.IsValid() {
 		return nil
 	}
-	if err := d.createNetwork(ctx); err != nil {
-		return err
-	}
-	exposed, bound := open()
+	exposed, bound := d.open()
 	id, err := d.run(ctx, "network", &container.HostConfig{NetworkMode: container.NetworkMode(d.network), PortBindings: bound}, exposed)
 	if err != nil {
 		return err
@@ -207,9 +224,12 @@ func (d *Docker) userNetwork(ctx context.Context) error {
 func (d *Docker) createNetwork(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
-	created, err := d.API.NetworkCreate(ctx, "vethtrace-bench-"+d.id, client.NetworkCreateOptions{
-		Driver: "bridge", Labels: map[string]string{Label: d.id},
-	})
+	o := client.NetworkCreateOptions{Driver: "bridge", Labels: map[string]string{Label: d.id}}
+	if d.Six {
+		o.EnableIPv6 = &d.Six
+		o.IPAM = &network.IPAM{Config: []network.IPAMConfig{{Subnet: d.subnet()}}}
+	}
+	created, err := d.API.NetworkCreate(ctx, "vethtrace-bench-"+d.id, o)
 	if err != nil {
 		return fmt.Errorf("create a network: %w", err)
 	}
@@ -219,7 +239,7 @@ func (d *Docker) createNetwork(ctx context.Context) error {
 
 // sender is a container on the default bridge that requests come from.
 func (d *Docker) sender(ctx context.Context) error {
-	id, err := d.run(ctx, "client", &container.HostConfig{NetworkMode: "bridge"}, nil)
+	id, err := d.run(ctx, "client", &container.HostConfig{NetworkMode: d.bridged()}, nil)
 	if err != nil {
 		return err
 	}
@@ -244,7 +264,7 @@ func (d *Docker) addresses(ctx context.Context, id string) (public, direct Ports
 		return public, direct, fmt.Errorf("inspect a container: %w", err)
 	}
 	for port, bindings := range r.Container.NetworkSettings.Ports {
-		i := slices.IndexFunc(bindings, func(b network.PortBinding) bool { return !b.HostIP.IsValid() || b.HostIP.Is4() })
+		i := slices.IndexFunc(bindings, func(b network.PortBinding) bool { return d.Six && b.HostIP.Is6() || !d.Six && (!b.HostIP.IsValid() || b.HostIP.Is4()) })
 		if i < 0 {
 			continue
 		}
@@ -265,7 +285,7 @@ func (d *Docker) addresses(ctx context.Context, id string) (public, direct Ports
 	}
 	direct = Ports{HTTP: portHTTP, RR: portRR, UDP: portRR, Bulk: portRR + 1}
 	for _, n := range r.Container.NetworkSettings.Networks {
-		direct.Addr = n.IPAddress
+		direct.Addr = d.of(n.IPAddress, n.GlobalIPv6Address)
 	}
 	return public, direct, nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -27,14 +28,14 @@ func (d *Docker) from() *netns.NS {
 // outside is the host's address as its client sees it, and what that client is:
 // one in the client's network, or else the first that is no bridge's.
 func (d *Docker) outside() (netip.Addr, string) {
-	host := prefixes(d.Host)
+	host := prefixes(d.Host, d.Six)
 	if d.Client == nil {
 		if len(host) == 0 {
 			return netip.Addr{}, "host"
 		}
 		return host[0].Addr(), "host"
 	}
-	for _, p := range prefixes(d.Client) {
+	for _, p := range prefixes(d.Client, d.Six) {
 		for _, h := range host {
 			if p.Contains(h.Addr()) {
 				return h.Addr(), "outside"
@@ -47,9 +48,39 @@ func (d *Docker) outside() (netip.Addr, string) {
 	return host[0].Addr(), "outside"
 }
 
-// prefixes are the IPv4 addresses of a namespace, without those of lo and of
-// bridges. What cannot be read is none.
-func prefixes(ns *netns.NS) []netip.Prefix {
+// of is the one of the family that ways go by.
+func (d *Docker) of(four, six netip.Addr) netip.Addr {
+	if d.Six {
+		return six
+	}
+	return four
+}
+
+// local is the host's own address.
+func (d *Docker) local() netip.Addr {
+	return d.of(netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback())
+}
+
+// bridged is the network that bridge mode is measured on.
+func (d *Docker) bridged() container.NetworkMode {
+	if d.Six {
+		return container.NetworkMode(d.network)
+	}
+	return "bridge"
+}
+
+// subnet is a unique local one (RFC 4193) of this run.
+func (d *Docker) subnet() netip.Prefix {
+	at := [16]byte{0xfd, 'v', 't'}
+	copy(at[3:], d.id) // of which the first five bytes are in the prefix
+	const bits = 64
+	return netip.PrefixFrom(netip.AddrFrom16(at), bits).Masked()
+}
+
+// prefixes are the addresses of a family of a namespace, without those of lo and
+// of bridges, and without such as hold for one link alone. What cannot be read is
+// none.
+func prefixes(ns *netns.NS, six bool) []netip.Prefix {
 	var all []netip.Prefix
 	_ = ns.Do(func() error {
 		devices, err := net.Interfaces()
@@ -70,7 +101,7 @@ func prefixes(ns *netns.NS) []netip.Prefix {
 				continue // gone meanwhile
 			}
 			for _, a := range addrs {
-				if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+				if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() == six && !p.Addr().IsLinkLocalUnicast() {
 					all = append(all, p)
 				}
 			}
