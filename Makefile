@@ -16,6 +16,7 @@ BENCH_FLAGS   ?=
 SCALE_FLAGS   ?=
 ACCURACY_FLAGS ?=
 SOAK_FLAGS    ?=
+MODES_FLAGS   ?=
 KERNEL        ?=
 VM_FLAGS      ?=
 CLANG_VERSION := 19.1.7
@@ -72,6 +73,11 @@ bench: ## measure what tracing costs, against untraced, A/A and other tools (roo
 .PHONY: scale
 scale: build ## measure 1 to 1,000 targets: time, locks, memory, CPU, cost (root, a quiet machine); SCALE_FLAGS=-counts=1,10 for a trial
 	$(GO) run ./bench/scale -vethtrace $(BIN)/vethtrace -version '$(VERSION)' $(SCALE_FLAGS)
+	@$(MAKE) --no-print-directory docs
+
+.PHONY: modes
+modes: build ## measure bridge against host mode by IPv4 and IPv6, and make docs/bridge-vs-host.md of it, about 5 minutes (root, a quiet machine); MODES_FLAGS="-four 30s -six 20s" for a trial
+	$(GO) run ./bench/modes -vethtrace $(BIN)/vethtrace $(MODES_FLAGS)
 	@$(MAKE) --no-print-directory docs
 
 .PHONY: accuracy
