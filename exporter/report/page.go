@@ -60,6 +60,16 @@ func upper(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
+// begun begins a sentence, unless with a name, which is written as it is.
+func begun(s string, names ...string) string {
+	for _, name := range names {
+		if strings.HasPrefix(s, name) {
+			return s
+		}
+	}
+	return upper(s)
+}
+
 // moment is a time to the second; what is none is left as it is.
 func moment(s string) string {
 	t, err := time.Parse(time.RFC3339Nano, s)
@@ -124,6 +134,9 @@ func newPage(r *reading) view {
 	if v.Caution != "" { // it stands below, by itself
 		v.Answer = strings.TrimSuffix(v.Answer, "; "+v.Caution)
 	}
+	if len(v.Comparisons) > 0 {
+		v.Answer = begun(v.Answer, v.Comparisons[0].Of+" ", v.Comparisons[0].Against+" ")
+	}
 	for i, s := range r.sections {
 		v.Sections = append(v.Sections, newSection(s, i == 0))
 	}
@@ -171,6 +184,10 @@ func newComparison(c *comparison, open bool) comparisonView {
 		Layers: effects(layerEffects(c)), Effects: effects(rowEffects(c)), HopPlots: curves(hopPanels(c), c.Of, c.Against),
 		LayerTable: layerTable(c), RowTable: rowTable(c), Explained: explainedTable(c), Share: part(c.ExplainedShare, c.at+"/explained_share"),
 		Timelines: timelines(sides), Stamps: stampTable(sides),
+	}
+	v.Verdict = begun(v.Verdict, c.Of+" ", c.Against+" ")
+	if c.of.cell != nil { // the title of a way, not a name
+		v.Title = upper(v.Title)
 	}
 	if c.Comparison.Explained != nil {
 		v.Disturbed = page.Disturbed(c.Comparison.Explained)

@@ -172,7 +172,7 @@ func caution(o result.Others) string {
 		}
 	}
 	if o.KeptShare != nil && *o.KeptShare > worthWords {
-		text += fmt.Sprintf(", and in the others it took up to %s: explained shares are lower by as much than on a quiet machine", compare.Percent(*o.KeptShare))
+		text += fmt.Sprintf(", and in the others it took up to %s: explained shares are lower, by at least as much, than on a quiet machine", compare.Percent(*o.KeptShare))
 	}
 	if o.StealShare != nil && *o.StealShare > worthWords {
 		if text != "" {

@@ -253,7 +253,7 @@ type Explained struct {
 	HopsRaw      *Estimate `json:"hops_raw" doc:"hops as measured, what measuring costs in them"`
 	Rounds       int       `json:"rounds" doc:"of a way, without and with tracing together" min:"0"`
 	LeftOut      int       `json:"rounds_left_out" doc:"of these: not in the figures here, of both ways alike, as other work took more than 2% of them on one of both; at most half" min:"0"`
-	OthersShare  *float64  `json:"others_share" doc:"the most that other work took of the rounds that are in the figures, on either way: the explained share is lower by about as much; null where that is not known" min:"0"`
+	OthersShare  *float64  `json:"others_share" doc:"the most that other work took of the rounds that are in the figures, on either way: the explained share is lower by at least as much; null where that is not known" min:"0"`
 	Tracing      *Part     `json:"tracing" doc:"what measuring costs outside of the hops, as when a journey's end is written down: client_traced - client - (hops_raw - hops); null likewise"`
 }
 

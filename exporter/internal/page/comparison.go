@@ -250,7 +250,7 @@ func Disturbed(e *result.Explained) string {
 		parts = append(parts, fmt.Sprintf("%d of %d rounds are left out: other work took more than 2%% of the CPU in them", e.LeftOut, e.Rounds))
 	}
 	if s := e.OthersShare; s != nil && *s > worthWords {
-		parts = append(parts, fmt.Sprintf("in what is left it took up to %s: the share is lower by about as much", Percent(*s)))
+		parts = append(parts, fmt.Sprintf("in what is left it took up to %s: the share is lower, by at least as much", Percent(*s)))
 	}
 	return strings.Join(parts, "; ")
 }
