@@ -38,9 +38,9 @@ func scaleRow(d *drawing, a axis) {
 // directionTitle says what a direction is.
 func directionTitle(d tracer.Direction) string {
 	if d == tracer.Egress {
-		return "Out (from the socket)"
+		return "out (from the socket)"
 	}
-	return "In (towards the socket)"
+	return "in (towards the socket)"
 }
 
 // stacked draws a bar of hops for each side and direction, on one scale.
@@ -56,7 +56,7 @@ func stacked(sides []*side) template.HTML {
 	var names legend
 	d.open("div", "class", "rows bars")
 	for _, direction := range []tracer.Direction{tracer.Ingress, tracer.Egress} {
-		d.text("h5", directionTitle(direction))
+		d.text("h5", upper(directionTitle(direction)))
 		for _, s := range sides {
 			stackedRow(&d, s, direction, a, &names)
 		}

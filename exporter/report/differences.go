@@ -103,7 +103,7 @@ func rowEffects(c *comparison) []effect {
 			e.figure += " <small>" + text(r.Words) + "</small>"
 		}
 		if r.Direction != last {
-			e.heading = map[string]string{"ingress": directionTitle(tracer.Ingress), "egress": directionTitle(tracer.Egress), "": "Behind the way in"}[r.Direction]
+			e.heading = map[string]string{"ingress": upper(directionTitle(tracer.Ingress)), "egress": upper(directionTitle(tracer.Egress)), "": "Behind the way in"}[r.Direction]
 			last = r.Direction
 		}
 		all = append(all, e)

@@ -180,15 +180,12 @@ func newComparison(c *comparison, open bool) comparisonView {
 	sides := []*side{c.of, c.against}
 	v := comparisonView{
 		Comparison: c.Comparison, Open: open, ID: "c" + strings.ReplaceAll(c.at, "/", "-"),
-		Title:  page.Escape(c.of.title) + " against " + page.Escape(c.against.title),
+		Title:  page.Escape(c.of.heading()) + " against " + page.Escape(c.against.title),
 		Layers: effects(layerEffects(c)), Effects: effects(rowEffects(c)), HopPlots: curves(hopPanels(c), c.Of, c.Against),
 		LayerTable: layerTable(c), RowTable: rowTable(c), Explained: explainedTable(c), Share: part(c.ExplainedShare, c.at+"/explained_share"),
 		Timelines: timelines(sides), Stamps: stampTable(sides),
 	}
 	v.Verdict = begun(v.Verdict, c.Of+" ", c.Against+" ")
-	if c.of.cell != nil { // the title of a way, not a name
-		v.Title = upper(v.Title)
-	}
 	if c.Comparison.Explained != nil {
 		v.Disturbed = page.Disturbed(c.Comparison.Explained)
 	}
@@ -199,7 +196,7 @@ func newComparison(c *comparison, open bool) comparisonView {
 	for _, s := range sides {
 		for _, d := range []tracer.Direction{tracer.Ingress, tracer.Egress} {
 			if svg := chain(s, d); svg != "" {
-				v.Chains = append(v.Chains, chainView{page.Escape(s.title) + ": " + directionTitle(d), svg})
+				v.Chains = append(v.Chains, chainView{page.Escape(s.heading()) + ": " + directionTitle(d), svg})
 			}
 		}
 	}

@@ -56,6 +56,14 @@ type side struct {
 	raw         bool
 }
 
+// heading is the title where it begins something: a name is written as it is.
+func (s *side) heading() string {
+	if s.cell == nil {
+		return s.title
+	}
+	return upper(s.title)
+}
+
 // hopKey finds a hop's layer.
 type hopKey struct{ direction, hop string }
 

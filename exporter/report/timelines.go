@@ -50,7 +50,7 @@ func timelines(sides []*side) template.HTML {
 	d.open("div", "class", "rows bars")
 	for _, s := range sides {
 		if trips := s.trips(); len(trips) > 0 {
-			d.text("h5", s.title+" (of "+strconv.FormatUint(max(s.snapshot.Observer.Recorded, uint64(len(s.snapshot.Journeys))), 10)+" recorded)")
+			d.text("h5", s.heading()+" (of "+strconv.FormatUint(max(s.snapshot.Observer.Recorded, uint64(len(s.snapshot.Journeys))), 10)+" recorded)")
 			for _, t := range trips {
 				s.timeline(&d, t, a, &names)
 			}
