@@ -34,8 +34,8 @@ type windows struct {
 
 	mu      sync.Mutex
 	machine links
-	behind  links // what follows a journey's end
-	hold    bool  // that stays, windows or not
+	behind  links              // what follows a journey's end
+	hold    bool               // that stays, windows or not
 	byOwner map[*target]*links // null hops in targets' namespaces
 	host    links
 	open    bool

@@ -84,8 +84,10 @@ func TestBenchDocker(t *testing.T) {
 
 func benchDocker(t *testing.T, e *engine.Engine, duration string, more ...string) result.Document {
 	t.Helper()
-	v := startVethtrace(t, e.Host, append([]string{"bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://"+e.Socket,
-		"--loads", "tcp_rr,http", "--duration", duration, "-o", "json", "--log-level", "debug"}, more...)...)
+	v := startVethtrace(t, e.Host, append([]string{
+		"bench", "--docker", "nginx", "--client", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.Client.NS.FD()), "--docker-host", "unix://" + e.Socket,
+		"--loads", "tcp_rr,http", "--duration", duration, "-o", "json", "--log-level", "debug",
+	}, more...)...)
 	d := v.result(t)
 	if d.Bench == nil {
 		t.Fatalf("not the result of a bench: %+v", d)

@@ -186,8 +186,8 @@ func newComparison(c *comparison, open bool) comparisonView {
 		Timelines: timelines(sides), Stamps: stampTable(sides),
 	}
 	v.Verdict = begun(v.Verdict, c.Of+" ", c.Against+" ")
-	if c.Comparison.Explained != nil {
-		v.Disturbed = page.Disturbed(c.Comparison.Explained)
+	if c.Explained != nil {
+		v.Disturbed = page.Disturbed(c.Explained)
 	}
 	if c.of.cell != nil && c.against.cell != nil {
 		v.RoundTrip = curves([]panel{roundTrip(c, "untraced"), roundTrip(c, "traced")}, c.of.title, c.against.title)

@@ -264,7 +264,7 @@ func TestNothingCompared(t *testing.T) {
 			t.Errorf("%s in the page", wrong)
 		}
 	}
-	if out := markdown(t, d); !strings.Contains(out, "nothing to compare.") {
+	if out := markdown(t, d); !strings.Contains(out, "Nothing to compare.") {
 		t.Errorf("no verdict in %s", out)
 	}
 }

@@ -264,7 +264,9 @@ func (d *Docker) addresses(ctx context.Context, id string) (public, direct Ports
 		return public, direct, fmt.Errorf("inspect a container: %w", err)
 	}
 	for port, bindings := range r.Container.NetworkSettings.Ports {
-		i := slices.IndexFunc(bindings, func(b network.PortBinding) bool { return d.Six && b.HostIP.Is6() || !d.Six && (!b.HostIP.IsValid() || b.HostIP.Is4()) })
+		i := slices.IndexFunc(bindings, func(b network.PortBinding) bool {
+			return d.Six && b.HostIP.Is6() || !d.Six && (!b.HostIP.IsValid() || b.HostIP.Is4())
+		})
 		if i < 0 {
 			continue
 		}
