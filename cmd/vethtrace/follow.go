@@ -46,8 +46,13 @@ type instance struct {
 }
 
 // attend follows the targets until ctx ends. The channel is closed when the
-// last one has ended and no engine can tell of others.
+// last one has ended and no engine can tell of others. The tracer holds the
+// targets' namespaces itself by now, and lets go of them one by one: another
+// descriptor would keep one, and its devices, for as long as the run.
 func (f *found) attend(ctx context.Context, t adder) <-chan struct{} {
+	if err := closeSpecs(f.opened); err != nil {
+		f.log.Warn("targets' namespaces may outlast them until vethtrace ends", "error", err)
+	}
 	w := &follower{
 		tracer: t, mapper: f.mapper, all: f.all, some: f.wants, known: f.known,
 		engine: f.engine != nil, names: map[string]bool{},

@@ -165,7 +165,7 @@ func cmdEndOf(ts *testscript.TestScript, _ bool, args []string) {
 	if !ok || len(args) != 1 {
 		ts.Fatalf("usage: world, then endof NAME")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	// Returns when the host's ends of its veths are gone: so when nobody holds the namespace.
 	ts.Check(w.RemoveContainer(ctx, args[0]))

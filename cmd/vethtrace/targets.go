@@ -66,7 +66,8 @@ type found struct {
 	known   *directory // nil but for the exporter
 	log     *slog.Logger
 
-	text string // what is traced, once it is attended to
+	opened []tracer.TargetSpec // the members, once they have been described for the tracer
+	text   string              // what is traced, once it is attended to
 }
 
 // find asks for everything that was named.
@@ -232,6 +233,7 @@ func (f *found) specs(cfg tracer.Config) ([]tracer.TargetSpec, error) {
 		}
 		specs = append(specs, spec)
 	}
+	f.opened = specs
 	return specs, nil
 }
 
