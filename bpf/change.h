@@ -9,7 +9,8 @@
  * without an event of their own. So they are chained. Where the packet had been
  * cut on its way, the whole goes on with the way it had come before. A
  * fragment's `ready` is
- *	source << 32 | cut << 31 | entry of vt_fragments << 16 | the one before, plus 1
+ *	source << 48 | tag << 32 | cut << 31 | entry of vt_fragments << 16 | the one before, plus 1
+ * with 16 bits of the source's hash and 16 of the packet's, which its id is in.
  */
 #ifndef VT_CHANGE_H
 #define VT_CHANGE_H
@@ -85,6 +86,12 @@ static __always_inline __u64 vt_part_hash(const struct vt_part *part)
 	return (hash ^ hash >> 32) * 0xc4ceb9fe1a85ec53ULL;
 }
 
+/* The upper half of a fragment's `ready`. The whole packet still shows its source; IPv6 no longer its id. */
+static __always_inline __u32 vt_part_key(const struct vt_part *part, __u64 hash)
+{
+	return (part->source & ~0xffffU) | (hash & 0xffff);
+}
+
 /*
  * Where the fragment is that came last of the packet that this one belongs to;
  * -1: none is known. Global, as the next ones: the verifier looks at them once
@@ -102,14 +109,14 @@ __noinline int vt_fellow(const struct vt_look *look, __u32 ipv6)
 		return -1;
 	vt_read_part((unsigned char *)look->network, ipv6, &part);
 	hash = vt_part_hash(&part);
-	entry = &vt_fragments[hash >> 54 & (VT_FRAGMENTS - 1)];
+	entry = &vt_fragments[hash >> 40 & (VT_FRAGMENTS - 1)];
 	if (entry->tag != (__u32)hash || !entry->last)
 		return -1;
 	found.index = entry->last - 1;
 	slot = vt_slot_of(found);
 	if ((VT_READ_ONCE(*vt_owner_of(found)) & VT_STATE_MASK) != VT_STATE_LIVE || !(slot->flags & VT_FLAG_FRAGMENT))
 		return -1;
-	return (__u32)(slot->ready >> 32) == part.source ? found.index : -1;
+	return (__u32)(slot->ready >> 32) == vt_part_key(&part, hash) ? found.index : -1;
 }
 
 /*
@@ -136,14 +143,14 @@ __noinline int vt_chain(const struct vt_look *look, __u32 index, __u64 cut)
 	}
 	vt_read_part((unsigned char *)look->network, slot->flags & VT_FLAG_IPV6, &part);
 	hash = vt_part_hash(&part);
-	at = hash >> 54 & (VT_FRAGMENTS - 1);
+	at = hash >> 40 & (VT_FRAGMENTS - 1);
 	entry = &vt_fragments[at];
 	if (entry->tag != (__u32)hash) {
 		entry->last = 0;
 		entry->tag = hash;
 	}
 	slot->flags |= VT_FLAG_FRAGMENT;
-	slot->ready = (__u64)part.source << 32 | cut | at << 16 | (entry->last & 0xffff);
+	slot->ready = (__u64)vt_part_key(&part, hash) << 32 | cut | at << 16 | (entry->last & 0xffff);
 	entry->last = index + 1;
 	return 0;
 }
@@ -222,6 +229,8 @@ VT_COLD void vt_merge_fellows(__u32 index)
 	struct vt_fragments *entry = &vt_fragments[ready >> 16 & (VT_FRAGMENTS - 1)];
 	int next = entry->last;
 
+	if ((entry->tag ^ ready >> 32) & 0xffff) /* another packet has the entry now */
+		return;
 	entry->last = 0;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < VT_MOST_FRAGMENTS; i++) {
@@ -297,7 +306,7 @@ __noinline int vt_changed(const struct vt_look *look, __u32 index)
 	if (slot->protocol != VT_IPPROTO_TCP && (ipv6 ? (__u32)differs : (__u16)(differs >> 32)))
 		return false;
 	if (slot->flags & VT_FLAG_FRAGMENT) {
-		if (part.fragment || (__u32)(slot->ready >> 32) != part.source)
+		if (part.fragment || (__u16)(slot->ready >> 48) != part.source >> 16)
 			return false;
 		vt_merge_fellows(index);
 		slot->flags &= ~VT_FLAG_FRAGMENT;

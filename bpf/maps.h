@@ -102,7 +102,7 @@ __u64 vt_refusals[VT_REFUSED];
  * packet replaces an older one, whose fragments then are counted as merged
  * when their slots are needed.
  */
-#define VT_FRAGMENTS 1024
+#define VT_FRAGMENTS 32768 /* as many as fit into `ready` */
 struct vt_fragments {
 	__u32 tag;
 	__u32 last; /* index of the slot plus 1, 0 none */
