@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -23,7 +24,7 @@ type links struct {
 
 // close detaches everything, the last attached first, and says what failed.
 func (l *links) close() error {
-	err := errors.Join(closeAll(l.held), closeAll(l.devices))
+	err := errors.Join(closeAll(l.held), closeDevices(l.devices))
 	l.held, l.devices = nil, nil
 	return err
 }
@@ -39,6 +40,21 @@ func closeAll(all []link.Link) error {
 	var errs []error
 	for _, l := range slices.Backward(all) {
 		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lockRest is left behind each call that takes the lock of the network's
+// configuration for a grace period: who waits for it gets it then. The kernel
+// would else give it to us, who ask again at once, two or three times in a row.
+const lockRest = time.Millisecond
+
+// closeDevices detaches from devices, and leaves the lock to others in between.
+func closeDevices(all []link.Link) error {
+	var errs []error
+	for _, l := range slices.Backward(all) {
+		errs = append(errs, l.Close())
+		time.Sleep(lockRest)
 	}
 	return errors.Join(errs...)
 }
@@ -94,6 +110,7 @@ func (a attacher) device(to *links, h HookSpec, ifindex int) error {
 			return err
 		}
 		to.devices = append(to.devices, a.attached.hold(h, l))
+		time.Sleep(lockRest)
 		return nil
 	})
 }

@@ -80,7 +80,7 @@ func (t *Tracer) retireDevices(old []link.Link) {
 	if err := t.windows.restart(); err != nil {
 		t.cfg.Log.Warn("measure the cost of stamps", "error", err)
 	}
-	if err := closeAll(old); err != nil {
+	if err := closeDevices(old); err != nil {
 		t.cfg.Log.Warn("detach from devices", "error", err)
 	}
 }

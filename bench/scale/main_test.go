@@ -53,7 +53,7 @@ func TestGoals(t *testing.T) {
 	}
 	spoil := []func(*result, *row){
 		func(_ *result, r *row) { r.AttachMs = 20_001 },
-		func(_ *result, r *row) { r.LockAttachMs = 20.1 },
+		func(r *result, _ *row) { r.Rows[0].LockAttachMs = 20.1 },
 		func(_ *result, r *row) { r.LockDetachMs = 20.1 },
 		func(_ *result, r *row) { r.DetachMs = 5001 },
 		func(_ *result, r *row) { r.KillMs = 5001 },

@@ -64,16 +64,21 @@ type goal struct {
 	met  bool
 }
 
-// goals of the row with the most targets.
+// goals of the row with the most targets; others wait for RTNL where devices are
+// attached to, so with few targets.
 func (r *result) goals() []goal {
 	if len(r.Rows) == 0 {
 		return nil
 	}
 	last := r.Rows[len(r.Rows)-1]
+	attaching, detaching := last.LockAttachMs, last.LockDetachMs
+	for _, row := range r.Rows {
+		attaching, detaching = max(attaching, row.LockAttachMs), max(detaching, row.LockDetachMs)
+	}
 	goals := []goal{
 		{"attached in 20 s", fmt.Sprintf("%.1f s", last.AttachMs/1e3), last.AttachMs <= 20_000},
-		{"others wait for RTNL at most 20 ms while attaching", fmt.Sprintf("%.1f ms", last.LockAttachMs), last.LockAttachMs <= 20},
-		{"and while detaching", fmt.Sprintf("%.1f ms", last.LockDetachMs), last.LockDetachMs <= 20},
+		{"others wait for RTNL at most 20 ms while attaching, of any number", fmt.Sprintf("%.1f ms", attaching), attaching <= 20},
+		{"and while detaching", fmt.Sprintf("%.1f ms", detaching), detaching <= 20},
 		{"nothing left 5 s after Ctrl-C", fmt.Sprintf("%.0f ms", last.DetachMs), last.DetachMs <= 5000},
 		{"nothing left 5 s after kill -9", fmt.Sprintf("%.0f ms", last.KillMs), last.KillMs <= 5000},
 		{"map memory at most 128 MiB", fmt.Sprintf("%.1f MiB", last.MapMiB), last.MapMiB <= 128},
