@@ -36,6 +36,9 @@ func main() { command.Main("accuracy", run) }
 // errNotRight is a run that was made and stored, but shows figures that are not right.
 var errNotRight = errors.New("not all figures are right, see above")
 
+// errMissing is a whole run in which something could not be measured.
+var errMissing = errors.New("not all blocks could be measured, see above; -continue measures them again")
+
 // options are what the command line asks for.
 type options struct {
 	version  string
@@ -99,13 +102,14 @@ func begin(o options) (report.Result, error) {
 	if o.goOn {
 		result, err := stored(o.file)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			result.Header.Fewest = fewestRounds
 			return result, err
 		}
 	}
 	what, err := machine.Read()
 	return report.Result{Header: report.Header{
 		Version: o.version, Date: time.Now().UTC().Format(time.DateOnly), Machine: what,
-		WindowMs: int(windowLength.Milliseconds()), Rounds: rounds, Seed: rand.Uint64N(1 << 32),
+		WindowMs: int(windowLength.Milliseconds()), Fewest: fewestRounds, Rounds: rounds, Seed: rand.Uint64N(1 << 32),
 	}}, err
 }
 
@@ -188,7 +192,11 @@ func (m *measurement) parts() [][]matrix.Cell {
 }
 
 // keep stores a block that has been measured; it tells whether to go on.
-func (m *measurement) keep(o outcome) (more bool, err error) {
+func (m *measurement) keep(o outcome, failed error) (more bool, err error) {
+	if failed != nil { // what is missing at the end is told
+		fmt.Fprintf(m.progress, "not measured: %v\n", failed)
+		return !m.over(), nil
+	}
 	m.result.Rows = append(m.result.Rows, o.rows()...)
 	fmt.Fprintf(m.progress, "%v, %d missing\n", o.block, m.result.Missing())
 	for _, what := range o.wrong() {
@@ -225,8 +233,11 @@ func (m *measurement) verdict(out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "%d cells, %d not right, %d of %d blocks missing\n", cells, wrong, m.result.Missing(), len(matrix.Blocks()))
-	if wrong > 0 {
+	switch {
+	case wrong > 0:
 		return errNotRight
+	case m.result.Missing() > 0 && m.options.limit == 0 && !m.options.onlyFlat:
+		return errMissing
 	}
 	return nil
 }

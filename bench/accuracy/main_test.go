@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -44,6 +45,7 @@ func TestCoveringSet(t *testing.T) {
 			t.Errorf("close the world: %v", err)
 		}
 	})
+	w.fewest = rounds // machines of tests are seldom quiet
 	cells := matrix.Cover(1)
 	for _, detail := range []string{"devices", "hooks", "tables"} {
 		var some []matrix.Cell
@@ -53,7 +55,10 @@ func TestCoveringSet(t *testing.T) {
 			}
 		}
 		measured := 0
-		err := w.cells(t.Context(), detail, some, 1, func(o outcome) (bool, error) {
+		err := w.cells(t.Context(), detail, some, 1, func(o outcome, failed error) (bool, error) {
+			if failed != nil {
+				return false, failed
+			}
 			measured += len(o.cells) / len(matrix.Directions())
 			for _, what := range o.wrong() {
 				t.Log(what)
@@ -124,6 +129,23 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
+// What is not right is measured again, and nothing else; what comes of it counts.
+func TestAgain(t *testing.T) {
+	o := judged(t, 900)
+	right := judged(t, 1000).cells[0]
+	right.delay = 5 * time.Microsecond
+	o.cells = append(o.cells, right)
+	if delays := o.again(); len(delays) != 1 || delays[0] != time.Microsecond {
+		t.Fatalf("again: %v", delays)
+	}
+	once := judged(t, 1000)
+	once.rounds = 3
+	o.take(once)
+	if len(o.cells) != 2 || len(o.again()) != 0 || o.rounds != 3 || o.cells[0].hops[1].Moved != 1000 {
+		t.Errorf("taken: %+v, again %v", o, o.again())
+	}
+}
+
 func TestParse(t *testing.T) {
 	o, err := parse(nil, io.Discard)
 	if err != nil || o.file == "" || o.goOn || o.limit != 0 {
@@ -144,7 +166,10 @@ func TestPieces(t *testing.T) {
 		t.Fatalf("nothing is stored yet: %+v, %v", result, err)
 	}
 	m := &measurement{result: result, options: o, progress: io.Discard, start: time.Now()}
-	more, err := m.keep(judged(t, 1000))
+	if more, err := m.keep(outcome{}, errors.New("no packet was followed")); err != nil || more || len(m.result.Rows) != 0 {
+		t.Fatalf("what was not measured is kept: %v, %v", more, err)
+	}
+	more, err := m.keep(judged(t, 1000), nil)
 	if err != nil || more {
 		t.Fatalf("the piece is over: %v, %v", more, err)
 	}

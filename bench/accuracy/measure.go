@@ -18,8 +18,9 @@ import (
 // How a block is measured.
 const (
 	windowLength = 100 * time.Millisecond
-	rounds       = 4 // each arm has one window per round
-	mostTries    = 3 // of a block that is noisy or wrong
+	fewestRounds = 2 // each arm has one window per round
+	rounds       = 4 // where fewer do not settle what is asked
+	mostTries    = 3 // of a delay in which a hop is noisy or wrong
 )
 
 // session is a tracer at one detail, and the injectors of the place that must be
@@ -86,9 +87,9 @@ func (s *session) injector(b matrix.Block) (injector *lab.Injector, done func() 
 	return injector, done, nil
 }
 
-// block measures all given delays of a block against none, and again while an
-// A/A arm does not hold or a hop is not where it may be: other tenants of the
-// machine come and go, what the tracer does wrong it does each time.
+// block measures all given delays of a block against none, and those again in
+// which an A/A arm does not hold or a hop is not where it may be: other tenants of
+// the machine come and go, what the tracer does wrong it does each time.
 func (s *session) block(ctx context.Context, b matrix.Block, delays []time.Duration) (o outcome, err error) {
 	injector, done, err := s.injector(b)
 	if err != nil {
@@ -96,21 +97,24 @@ func (s *session) block(ctx context.Context, b matrix.Block, delays []time.Durat
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	for try, before := 1, map[string]bool(nil); ; try++ {
-		if o, err = s.try(ctx, b, injector, delays); err != nil {
+		once, err := s.try(ctx, b, injector, delays)
+		if err != nil {
 			if err = fmt.Errorf("%v: %w", b, err); ctx.Err() != nil || try == mostTries {
 				return o, err
 			}
 			continue
 		}
-		o.refute(before)
-		before = o.always
-		if o.tries = try; len(o.wrong()) == 0 || try == mostTries {
+		once.refute(before)
+		before = once.always
+		o.take(once)
+		o.tries = try
+		if delays = o.again(); len(delays) == 0 || try == mostTries {
 			return o, nil
 		}
 	}
 }
 
-// try measures and judges a block once.
+// try measures and judges some delays of a block once.
 func (s *session) try(ctx context.Context, b matrix.Block, injector *lab.Injector, delays []time.Duration) (outcome, error) {
 	if err := s.wake(b); err != nil {
 		return outcome{}, err
@@ -135,6 +139,7 @@ func (s *session) wake(b matrix.Block) (err error) {
 // arms are the windows of a block: by arm, round and direction the medians of each hop.
 // Arms 0 and 1 are without a delay, arm 2+i with the i-th one.
 type arms struct {
+	rounds  int
 	windows [][]map[string][]float64
 	hops    map[string][]tracer.Hop // of each direction's path
 }
@@ -142,27 +147,43 @@ type arms struct {
 func (s *session) arms(ctx context.Context, b matrix.Block, injector *lab.Injector, delays []time.Duration) (*arms, error) {
 	all := append([]time.Duration{0, 0}, delays...)
 	a := &arms{windows: make([][]map[string][]float64, len(all)), hops: map[string][]tracer.Hop{}}
-	number := s.world.number[wayOf(b)]
-	for range rounds {
-		for _, arm := range s.random.Perm(len(all)) {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			if err := injector.Set(all[arm]); err != nil {
-				return nil, err
-			}
-			span, err := s.world.game.Play(number, 1, windowLength)
-			if err != nil {
-				return nil, err
-			}
-			window, err := s.window(b, a, span.Total())
-			if err != nil {
-				return nil, err
-			}
-			a.windows[arm] = append(a.windows[arm], window)
+	for {
+		if err := s.round(ctx, b, injector, all, a); err != nil {
+			return nil, err
+		}
+		if a.rounds++; a.rounds == rounds {
+			return a, nil
+		}
+		if a.rounds < s.world.fewest {
+			continue
+		}
+		if settled, err := a.settled(b, delays); err != nil || settled {
+			return a, err
 		}
 	}
-	return a, nil
+}
+
+// round plays one window of each arm, in random order.
+func (s *session) round(ctx context.Context, b matrix.Block, injector *lab.Injector, all []time.Duration, a *arms) error {
+	number := s.world.number[wayOf(b)]
+	for _, arm := range s.random.Perm(len(all)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := injector.Set(all[arm]); err != nil {
+			return err
+		}
+		span, err := s.world.game.Play(number, 1, windowLength)
+		if err != nil {
+			return err
+		}
+		window, err := s.window(b, a, span.Total())
+		if err != nil {
+			return err
+		}
+		a.windows[arm] = append(a.windows[arm], window)
+	}
+	return nil
 }
 
 // window reads what the window that has just ended measured.
@@ -218,8 +239,9 @@ func busiest(since tracer.Snapshot, b matrix.Block, direction string) (tracer.Pa
 	return found, nil
 }
 
-// cells measures cells of one detail, those of one block together, in order.
-func (w *world) cells(ctx context.Context, detail string, cells []matrix.Cell, seed uint64, each func(outcome) (bool, error)) (err error) {
+// cells measures cells of one detail, those of one block together, in order. What
+// could not be measured is told by an error beside the block.
+func (w *world) cells(ctx context.Context, detail string, cells []matrix.Cell, seed uint64, each func(outcome, error) (bool, error)) (err error) {
 	s, err := newSession(ctx, w, detail, seed)
 	if err != nil {
 		return fmt.Errorf("%s: %w", detail, err)
@@ -232,11 +254,11 @@ func (w *world) cells(ctx context.Context, detail string, cells []matrix.Cell, s
 			delays = append(delays, cells[0].Delay)
 			cells = cells[1:]
 		}
-		o, err := s.block(ctx, b, delays)
-		if err != nil {
+		o, failed := s.block(ctx, b, delays)
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if more, err := each(o); err != nil || !more {
+		if more, err := each(o, failed); err != nil || !more {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/bench/accuracy/matrix"
@@ -13,9 +14,10 @@ import (
 
 // outcome is a block, judged.
 type outcome struct {
-	block matrix.Block
-	tries int
-	cells []cellOutcome
+	block  matrix.Block
+	tries  int
+	rounds int // the most of them that a try took
+	cells  []cellOutcome
 	// always are the hops that each try refuted, by cellOutcome.hopKey.
 	always map[string]bool
 }
@@ -28,9 +30,8 @@ type cellOutcome struct {
 	hops      []matrix.Hop
 }
 
-// judge compares the arms.
-func (a *arms) judge(b matrix.Block, delays []time.Duration) (outcome, error) {
-	o := outcome{block: b}
+// hits are the hops, by direction, that the block's packets wait in.
+func (a *arms) hits(b matrix.Block) (map[string]int, error) {
 	hit := map[string]int{}
 	for _, direction := range matrix.Directions() {
 		var ends []matrix.Ends
@@ -39,9 +40,52 @@ func (a *arms) judge(b matrix.Block, delays []time.Duration) (outcome, error) {
 		}
 		at, err := b.Hop(direction, ends)
 		if err != nil {
-			return o, err
+			return nil, err
 		}
 		hit[direction] = at
+	}
+	return hit, nil
+}
+
+// settled tells whether more rounds would tell no more of any hop.
+func (a *arms) settled(b matrix.Block, delays []time.Duration) (bool, error) {
+	hit, err := a.hits(b)
+	if err != nil {
+		return false, err
+	}
+	for i, delay := range delays {
+		for _, direction := range matrix.Directions() {
+			for hop := range a.hops[direction] {
+				want := 0.0
+				if hop == hit[direction] {
+					want = float64(delay)
+				}
+				if !matrix.Settled(delay, want, a.of(direction, hop, i+2)) {
+					return false, nil
+				}
+			}
+		}
+	}
+	return true, nil
+}
+
+// of are the rounds of one hop in one arm.
+func (a *arms) of(direction string, hop, arm int) matrix.Rounds {
+	medians := func(arm int) (all []float64) {
+		for _, window := range a.windows[arm] {
+			all = append(all, window[direction][hop])
+		}
+		return all
+	}
+	return matrix.Rounds{Off: medians(0), Same: medians(1), On: medians(arm)}
+}
+
+// judge compares the arms.
+func (a *arms) judge(b matrix.Block, delays []time.Duration) (outcome, error) {
+	o := outcome{block: b, rounds: a.rounds}
+	hit, err := a.hits(b)
+	if err != nil {
+		return o, err
 	}
 	for i, delay := range delays {
 		for _, direction := range matrix.Directions() {
@@ -51,21 +95,48 @@ func (a *arms) judge(b matrix.Block, delays []time.Duration) (outcome, error) {
 	return o, nil
 }
 
+// take puts what was measured once more in the place of what was measured before.
+func (o *outcome) take(once outcome) {
+	o.block, o.always, o.rounds = once.block, once.always, max(o.rounds, once.rounds)
+	for _, c := range once.cells {
+		i := slices.IndexFunc(o.cells, func(old cellOutcome) bool { return old.direction == c.direction && old.delay == c.delay })
+		if i < 0 {
+			o.cells = append(o.cells, c)
+		} else {
+			o.cells[i] = c
+		}
+	}
+}
+
+// again are the delays in which something is not right yet.
+func (o outcome) again() (delays []time.Duration) {
+	for _, c := range o.cells {
+		if c.wrong() > 0 && !slices.Contains(delays, c.delay) {
+			delays = append(delays, c.delay)
+		}
+	}
+	return delays
+}
+
+// wrong counts the hops that are not where they may be, or that nothing is known of.
+func (c cellOutcome) wrong() (n int) {
+	for _, hop := range c.hops {
+		if hop.Noisy() || !hop.Right() {
+			n++
+		}
+	}
+	return n
+}
+
 // hopsOf judges all hops of one direction in one arm.
 func (a *arms) hopsOf(direction string, arm, hit int, delay time.Duration) []matrix.Hop {
 	var hops []matrix.Hop
 	for i, hop := range a.hops[direction] {
-		of := func(arm int) (medians []float64) {
-			for _, window := range a.windows[arm] {
-				medians = append(medians, window[direction][i])
-			}
-			return medians
-		}
 		want := 0.0
 		if i == hit {
 			want = float64(delay)
 		}
-		hops = append(hops, matrix.Judge(hop.Name, delay, want, matrix.Rounds{Off: of(0), Same: of(1), On: of(arm)}))
+		hops = append(hops, matrix.Judge(hop.Name, delay, want, a.of(direction, i, arm)))
 	}
 	return hops
 }
@@ -74,7 +145,7 @@ func (a *arms) hopsOf(direction string, arm, hit int, delay time.Duration) []mat
 func (o outcome) rows() []report.Row {
 	var rows []report.Row
 	for _, direction := range matrix.Directions() {
-		row := report.Row{Block: o.block, Direction: direction, Tries: o.tries}
+		row := report.Row{Block: o.block, Direction: direction, Tries: o.tries, Rounds: o.rounds}
 		for _, c := range o.cells {
 			if c.direction == direction {
 				row.Hop = c.hitName()
@@ -94,14 +165,11 @@ func (c cellOutcome) hitName() string {
 }
 
 func (c cellOutcome) stored() report.Cell {
-	cell := report.Cell{Delay: int64(c.delay)}
+	cell := report.Cell{Delay: int64(c.delay), Wrong: c.wrong()}
 	farthest := -1.0
 	for i, hop := range c.hops {
 		moved := report.Moved{
 			By: int64(math.Round(hop.Moved)), Same: int64(math.Round(hop.Same)), Half: int64(math.Round(hop.Range.HalfWidth())),
-		}
-		if hop.Noisy() || !hop.Right() {
-			cell.Wrong++
 		}
 		if i == c.hit {
 			cell.Hit = moved

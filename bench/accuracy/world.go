@@ -50,10 +50,11 @@ type world struct {
 	number map[way]int
 	home   machine.Affinity
 	cpu    int
+	fewest int // rounds of a try
 }
 
 func newWorld(ctx context.Context) (_ *world, err error) {
-	w := &world{number: map[way]int{}}
+	w := &world{number: map[way]int{}, fewest: fewestRounds}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())

@@ -4,6 +4,7 @@ package matrix
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/vethtrace/vethtrace/bench/stats"
@@ -76,14 +77,30 @@ type Rounds struct {
 	Off, Same, On []float64
 }
 
-// Judge compares a hop's windows with a delay and without; want is by how much,
-// in ns, it must have moved.
-func Judge(name string, delay time.Duration, want float64, r Rounds) Hop {
-	var moved, same []float64
+// differences are, by round, with less without, and without less without.
+func (r Rounds) differences() (moved, same []float64) {
 	for i, on := range r.On {
 		moved = append(moved, on-(r.Off[i]+r.Same[i])/2)
 		same = append(same, r.Same[i]-r.Off[i])
 	}
+	return moved, same
+}
+
+// Settled tells whether more rounds would tell no more: both how the hop moved
+// and what it does by itself are known to a quarter of what they may be off by.
+// It asks how far rounds are apart, and not where they are: to end there makes
+// nothing right that is not.
+func Settled(delay time.Duration, want float64, r Rounds) bool {
+	const part = 4
+	moved, same := r.differences()
+	apart := func(values []float64) float64 { return (slices.Max(values) - slices.Min(values)) / 2 }
+	return apart(moved) <= tolerance(want, 0, delay)/part && apart(same) <= toleranceNs/part
+}
+
+// Judge compares a hop's windows with a delay and without; want is by how much,
+// in ns, it must have moved.
+func Judge(name string, delay time.Duration, want float64, r Rounds) Hop {
+	moved, same := r.differences()
 	return Hop{
 		Name: name, Delay: delay, Want: want, Moved: stats.Median(moved),
 		Same: stats.Median(same), Range: stats.Bootstrap(same, 1), Known: stats.Bootstrap(moved, 1), Value: stats.Median(r.On),

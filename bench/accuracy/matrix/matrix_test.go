@@ -221,3 +221,27 @@ func TestRefuted(t *testing.T) {
 		}
 	}
 }
+
+// Rounds go on while they are apart, whether what they say is right or wrong.
+func TestSettled(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		delay         time.Duration
+		want          float64
+		off, same, on []float64
+		settled       bool
+	}{
+		{"right", time.Microsecond, 1000, []float64{300, 310}, []float64{305, 310}, []float64{1300, 1320}, true},
+		{"wrong, and that is known", time.Microsecond, 1000, []float64{300, 310}, []float64{305, 310}, []float64{1700, 1720}, true},
+		{"the A/A arm is apart", time.Microsecond, 0, []float64{300, 340}, []float64{320, 320}, []float64{310, 330}, false},
+		{"the movement is", time.Microsecond, 1000, []float64{300, 300}, []float64{300, 300}, []float64{1300, 1340}, false},
+		{"as far of 20 us", 20 * time.Microsecond, 20_000, []float64{300, 300}, []float64{300, 300}, []float64{20_300, 20_340}, true},
+		{"another hop, behind cold caches", 2 * time.Millisecond, 0, []float64{300, 300}, []float64{300, 300}, []float64{1300, 4200}, true},
+		{"farther", 2 * time.Millisecond, 0, []float64{300, 300}, []float64{300, 300}, []float64{1300, 4400}, false},
+		{"the machine drifts, arms do not", time.Microsecond, 0, []float64{300, 500}, []float64{300, 500}, []float64{300, 500}, true},
+	} {
+		if got := Settled(c.delay, c.want, Rounds{Off: c.off, Same: c.same, On: c.on}); got != c.settled {
+			t.Errorf("%s: settled %v, want %v", c.name, got, c.settled)
+		}
+	}
+}

@@ -41,10 +41,10 @@ func explain(h Header) string {
 A program of the lab makes every packet wait at one place, by a known time. The hop around that place must show it, and no other may.
 
 One packet is in flight, back and forth between a client and a container (or, in host mode, a process of the host), over UDP or a TCP
-connection whose acknowledgements ride on the answers. Arms take turns every %d ms in random order, %d times each: without a delay,
+connection whose acknowledgements ride on the answers. Arms take turns every %d ms in random order, %s: without a delay,
 without again (A/A), and with each delay. A hop's movement is the median, over the rounds, of its median with the delay less that
 without. It may differ from the injected time by 60 ns or 3%% (of the hop, where that is longer: a histogram tells no better), and any other hop may move by 60 ns; to both comes
-the half-width of the 95%% interval of the hop's own A/A arm. A block in which a hop's A/A arm is over 60 ns, or a hop is not where it
+the half-width of the 95%% interval of the hop's own A/A arm. A delay at which a hop's A/A arm is over 60 ns, or a hop is not where it
 may be, is measured again, at most three times in all; the last one counts. A block is a row of one family and one protocol.
 
 Medians are read from the histograms, whose buckets are up to 6.3%% wide; within a bucket values are taken as evenly spread.
@@ -59,7 +59,15 @@ behind it up to 150 ns slower after 20 us, whatever the tracer.
 Columns: by how many ns the hop differs from the injected time, the worst of IPv4 and IPv6, TCP and UDP; then the farthest that any other
 hop moved, up to 100 us and at 2 ms. **Bold**: not where it may be.
 
-`, h.WindowMs, h.Rounds)
+`, h.WindowMs, h.times())
+}
+
+// times says how many windows an arm has.
+func (h Header) times() string {
+	if h.Fewest == 0 || h.Fewest == h.Rounds {
+		return fmt.Sprintf("%d times each", h.Rounds)
+	}
+	return fmt.Sprintf("%d to %d times each (until no hop's A/A arm and no movement differs between\nrounds by more than a quarter of what it may be off by, to either side)", h.Fewest, h.Rounds)
 }
 
 // writeMatrix writes a table for each detail, mode and direction.

@@ -67,6 +67,13 @@ func TestMarkdown(t *testing.T) {
 		}
 	}
 	all := example()
+	if !strings.Contains(page, "in random order, 4 times each:") {
+		t.Errorf("four rounds:\n%s", page)
+	}
+	all.Header.Fewest = 2
+	if page := all.Markdown(); !strings.Contains(page, "in random order, 2 to 4 times each (until") {
+		t.Errorf("two to four rounds:\n%s", page)
+	}
 	all.Flat[0].Ns[1] = 416
 	if page := all.Markdown(); all.Flat[0].Right() || !strings.Contains(page, "**16.0**") {
 		t.Errorf("16 ns of 400 are too many:\n%s", page)

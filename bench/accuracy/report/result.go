@@ -28,7 +28,8 @@ type Header struct {
 	Date     string              `json:"date"`    // 2006-01-02
 	Machine  benchreport.Machine `json:"machine"`
 	WindowMs int                 `json:"window_ms"`
-	Rounds   int                 `json:"rounds"`
+	Fewest   int                 `json:"fewest,omitempty"` // rounds, where they settle it
+	Rounds   int                 `json:"rounds"`           // at most
 	Seed     uint64              `json:"seed"`
 }
 
@@ -36,8 +37,9 @@ type Header struct {
 type Row struct {
 	matrix.Block
 	Direction string `json:"direction"`
-	Hop       string `json:"hop"`   // that packets waited in; "": none of this direction
-	Tries     int    `json:"tries"` // how often the block was measured
+	Hop       string `json:"hop"`              // that packets waited in; "": none of this direction
+	Tries     int    `json:"tries"`            // how often the block was measured, in the end only delays that were not right
+	Rounds    int    `json:"rounds,omitempty"` // the most that a try took
 	Cells     []Cell `json:"cells"`
 }
 
