@@ -20,6 +20,7 @@ type want struct {
 	flow      string // default established
 	packets   uint64 // 0: at least one
 	hops      string // names, apart by blanks
+	crossings bool   // of mostly(): some may be hidden, the test holds how many
 }
 
 // expect finds the path, which must be the only one of its kind.

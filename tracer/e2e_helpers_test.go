@@ -213,7 +213,8 @@ func (s *stage) stop() tracer.Snapshot {
 	if !snapshot.Final {
 		s.t.Error("after Stop a snapshot is final")
 	}
-	if o := snapshot.Observer; o.Unpathed != 0 || o.RecursionMisses != 0 {
+	// a miss may be anybody's packet: tracepoints are the machine's
+	if o := snapshot.Observer; o.Unpathed != 0 || o.RecursionMisses > mostMisses*s.hidden {
 		s.t.Errorf("observer: %d unpathed, %d recursion misses", o.Unpathed, o.RecursionMisses)
 	}
 	for _, target := range snapshot.Targets {
@@ -316,11 +317,15 @@ func (s *stage) checkPaths(target tracer.Target) {
 		if p.Peer == "unknown" && (p.Family != "ipv6" || p.Protocol != "icmpv6") {
 			s.t.Errorf("%s: nobody at the other end of %s", target.Name, describePath(p))
 		}
-		var sum, first uint64
+		var sum uint64
 		for i, hop := range p.Hops {
 			sum += hop.Latency.Hist.Sum
-			if first = p.Packets; hop.Latency.Hist.Count() != first {
-				s.t.Errorf("%s: hop %d has %d values: %s", target.Name, i, hop.Latency.Hist.Count(), describePath(p))
+			if hist := &hop.Latency.Hist; hist.Count() != p.Packets {
+				s.t.Errorf("%s: hop %d has %d values: %s", target.Name, i, hist.Count(), describePath(p))
+			}
+			// a negative one is a very long one to the kernel side, and the sum does not show it
+			if hist := &hop.Latency.Hist; hist.Max > uint64(s.absurd) || hist.Overflow > 0 {
+				s.t.Errorf("%s: hop %d has %d ns at most: %s", target.Name, i, hist.Max, describePath(p))
 			}
 		}
 		if sum != p.Latency.Hist.Sum {

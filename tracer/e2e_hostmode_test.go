@@ -107,6 +107,9 @@ func TestHostModeKeepsItsPort(t *testing.T) {
 	})
 }
 
+// proxyLeg are the hops between a client on the host and docker-proxy, by lo.
+const proxyLeg = "netfilter/output netfilter/postrouting netfilter/prerouting netfilter/input"
+
 // What docker-proxy answers: both legs, and its own time between them.
 func TestProxy(t *testing.T) {
 	bothWires(t, func(t *testing.T, wire lab.WireKind) {
@@ -143,6 +146,16 @@ func TestProxy(t *testing.T) {
 			}
 			if legs[false] < requests || legs[true] < requests || x.flow == "new" && (legs[false] != requests || legs[true] != requests) {
 				t.Errorf("%v %s: legs to the proxy %d, from it %d", x.direction, x.flow, legs[false], legs[true])
+			}
+		}
+		hops := ways(tracer.DetailHooks)
+		for _, p := range traced.Paths { // leg 1 is between the host's own processes, leg 2 as from the host
+			want := map[tracer.Direction]string{tracer.Ingress: hops["in host"], tracer.Egress: hops["out host"]}[p.Direction]
+			if p.Leg() == 1 {
+				want = proxyLeg
+			}
+			if got := hopNames(p); got != want {
+				t.Errorf("leg %d:\n got %s\nwant %s", p.Leg(), got, want)
 			}
 		}
 		if traced.Proxied == nil || traced.Proxied.Proxy.Hist.Count() != requests {

@@ -8,7 +8,10 @@ import (
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
-const poured = 4 << 20 // bytes of a TCP stream that the kernel sends in large packets
+const (
+	poured      = 4 << 20 // bytes of a TCP stream that the kernel sends in large packets
+	nearly64KiB = 60_000  // as many whole segments as there is room for, with headers
+)
 
 // exchange pours a stream in from the client by the published port, and one out.
 func (s *stage) exchange() {
@@ -68,6 +71,7 @@ func TestHardLargePackets(t *testing.T) {
 		s.exchange()
 		snapshot := s.stop()
 		happened(t, "a packet of several segments was sent", seen().QueuedLarge, 20)
+		happened(t, "bytes of the largest", seen().Longest, nearly64KiB)
 		in, out := waysOf()
 		packets, segments := largeWays(s, snapshot, in, out, wire)
 		if segments[tracer.Egress] < 3*packets[tracer.Egress]/2 {

@@ -2,6 +2,7 @@ package tracer_test
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 
@@ -32,6 +33,8 @@ func TestHardPointerReuse(t *testing.T) {
 				t.Errorf("%v: %d datagrams, want %d", tracer.Direction(d), n, datagrams+100)
 			}
 		}
+		s.published(snapshot, "udp", datagrams+100)
+		s.published(snapshot, "tcp", 0)
 		if n := dropped(target, tracer.Egress, "netfilter/forward", "NETFILTER_DROP"); n != 50 {
 			t.Errorf("%d dropped, want 50: %+v", n, target.Drops)
 		}
@@ -99,4 +102,37 @@ func spread(t *testing.T, wire lab.WireKind, mask string) {
 		}
 	}
 	sameBetween(t, snapshot)
+	in, out := waysOf()
+	if wire == lab.WireTap {
+		out += " qdisc"
+	}
+	hops := ways(tracer.DetailHooks)
+	for _, w := range []want{
+		{direction: tracer.Ingress, peer: "uplink", hops: in},
+		{direction: tracer.Egress, peer: "uplink", hops: out},
+		{direction: tracer.Ingress, peer: "host", hops: hops["in host"]},
+		{direction: tracer.Egress, peer: "host", hops: hops["out host"]},
+		{direction: tracer.Ingress, peer: "container:c2", hops: hops["container"]},
+		{direction: tracer.Egress, peer: "container:c2", hops: hops["container"]},
+	} {
+		w.target, w.protocol, w.crossings = "nginx", "udp", true
+		s.mostly(snapshot, w)
+	}
+	crossed(t, snapshot, seen().Crossed)
+}
+
+// crossed holds that each packet that came out of nginx's veth, as the kernel
+// told somebody else too, has that as a border of its own.
+func crossed(t *testing.T, snapshot tracer.Snapshot, told uint64) {
+	t.Helper()
+	const notIP = 10 // neighbours ask for each other
+	var n uint64
+	for _, p := range targetOf(t, snapshot, "nginx").Paths {
+		if p.Direction == tracer.Ingress && strings.HasSuffix(hopNames(p), " softirq netfilter/input") {
+			n += p.Packets
+		}
+	}
+	if n > told || n+notIP < told {
+		t.Errorf("%d packets have a crossing, the kernel told of %d", n, told)
+	}
 }

@@ -5,8 +5,10 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/vethtrace/vethtrace/internal/lab/labbpf"
@@ -16,6 +18,7 @@ import (
 type Witness struct {
 	objs  labbpf.WitnessObjects
 	links []link.Link
+	names map[uint64]string // of reasons to drop, by number
 }
 
 // Seen is what a witness has counted.
@@ -31,6 +34,9 @@ type Seen struct {
 	Sent        uint64   // given to the driver (net_dev_start_xmit)
 	Crossed     uint64   // come out of a veth (netif_rx)
 	Future      uint64   // of those, with a birth stamp over 1 us ahead of the clock
+	Longest     uint64   // bytes of the largest one to be sent
+
+	Dropped map[string]uint64 // freed by the kernel, by its own name of the reason (NO_SOCKET)
 }
 
 // Witness watches a device of the node, or with "" all of them.
@@ -55,10 +61,13 @@ func (n *Node) Witness(dev string) (*Witness, error) {
 		return nil, fmt.Errorf("configure witness: %w", err)
 	}
 	w := &Witness{}
+	if w.names, err = reasons(); err != nil {
+		return nil, err
+	}
 	if err := spec.LoadAndAssign(&w.objs, nil); err != nil {
 		return nil, fmt.Errorf("load witness: %w", err)
 	}
-	for _, p := range []*ebpf.Program{w.objs.OnReceive, w.objs.OnGro, w.objs.OnQueue, w.objs.OnXmit, w.objs.OnCrossing} {
+	for _, p := range []*ebpf.Program{w.objs.OnReceive, w.objs.OnGro, w.objs.OnQueue, w.objs.OnXmit, w.objs.OnCrossing, w.objs.OnDrop} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("attach witness: %w", err), w.Close())
@@ -72,6 +81,7 @@ func (n *Node) Witness(dev string) (*Witness, error) {
 func (w *Witness) Seen() (Seen, error) {
 	var s Seen
 	var received [64]uint64
+	var dropped [256]uint64
 	for _, c := range []struct {
 		from *ebpf.Variable
 		to   any
@@ -86,6 +96,8 @@ func (w *Witness) Seen() (Seen, error) {
 		{w.objs.Sent, &s.Sent},
 		{w.objs.Crossed, &s.Crossed},
 		{w.objs.Future, &s.Future},
+		{w.objs.Longest, &s.Longest},
+		{w.objs.Dropped, &dropped},
 	} {
 		if err := c.from.Get(c.to); err != nil {
 			return s, fmt.Errorf("read witness: %w", err)
@@ -95,7 +107,30 @@ func (w *Witness) Seen() (Seen, error) {
 	for _, n := range received {
 		s.Received += n
 	}
+	s.Dropped = map[string]uint64{}
+	for number, n := range dropped {
+		if n > 0 {
+			s.Dropped[w.names[uint64(number)]] += n
+		}
+	}
 	return s, nil
+}
+
+// reasons are the kernel's own names of why it frees a packet.
+func reasons() (map[uint64]string, error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's types: %w", err)
+	}
+	var enum *btf.Enum
+	if err := kernel.TypeByName("skb_drop_reason", &enum); err != nil {
+		return nil, fmt.Errorf("read the kernel's reasons to drop: %w", err)
+	}
+	names := map[uint64]string{}
+	for _, v := range enum.Values {
+		names[v.Value] = strings.TrimPrefix(v.Name, "SKB_DROP_REASON_")
+	}
+	return names, nil
 }
 
 // Close detaches the witness.

@@ -12,6 +12,7 @@
 #include <bpf/bpf_core_read.h>
 
 #define CPUS 64
+#define REASONS 256 /* those of the core; subsystems have numbers of their own far above */
 #define SEEN 4096
 #define MONOTONIC 1 /* skb->tstamp_type */
 #define SOON 1000 /* ns: a birth stamp this far ahead of now is in the future */
@@ -28,9 +29,11 @@ __u64 large; /* of those, standing for several segments */
 __u64 gro; /* seen by napi_gro_receive */
 __u64 queued; /* to be sent */
 __u64 queued_large;
+__u64 longest; /* bytes of the largest one; of two at once the smaller one may win, the next one tells */
 __u64 sent; /* given to the driver */
 __u64 crossed; /* come out of a veth */
 __u64 future; /* of those, with a birth stamp in the future */
+__u64 dropped[REASONS]; /* freed for a reason, by its number */
 
 /* Addresses of skbs seen, direct-mapped: only their distances from here are used. */
 __u64 seen[SEEN];
@@ -102,8 +105,18 @@ int BPF_PROG(on_queue, struct sk_buff *skb)
 	__sync_fetch_and_add(&queued, 1);
 	if (is_large(skb))
 		__sync_fetch_and_add(&queued_large, 1);
+	if (skb->len > longest)
+		longest = skb->len;
 	if (BPF_CORE_READ_BITFIELD(skb, tstamp_type) == MONOTONIC && (__s64)(skb->tstamp - bpf_ktime_get_ns()) > SOON)
 		__sync_fetch_and_add(&future, 1);
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(on_drop, struct sk_buff *skb, void *location, __u32 reason)
+{
+	if (reason < REASONS && here(skb->dev))
+		__sync_fetch_and_add(&dropped[reason], 1);
 	return 0;
 }
 

@@ -17,14 +17,17 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	WitnessProgOnCrossing    = "on_crossing"
+	WitnessProgOnDrop        = "on_drop"
 	WitnessProgOnGro         = "on_gro"
 	WitnessProgOnQueue       = "on_queue"
 	WitnessProgOnReceive     = "on_receive"
 	WitnessProgOnXmit        = "on_xmit"
 	WitnessVarCrossed        = "crossed"
+	WitnessVarDropped        = "dropped"
 	WitnessVarFuture         = "future"
 	WitnessVarGro            = "gro"
 	WitnessVarLarge          = "large"
+	WitnessVarLongest        = "longest"
 	WitnessVarQueued         = "queued"
 	WitnessVarQueuedLarge    = "queued_large"
 	WitnessVarReceived       = "received"
@@ -79,6 +82,7 @@ type WitnessSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type WitnessProgramSpecs struct {
 	OnCrossing *ebpf.ProgramSpec `ebpf:"on_crossing"`
+	OnDrop     *ebpf.ProgramSpec `ebpf:"on_drop"`
 	OnGro      *ebpf.ProgramSpec `ebpf:"on_gro"`
 	OnQueue    *ebpf.ProgramSpec `ebpf:"on_queue"`
 	OnReceive  *ebpf.ProgramSpec `ebpf:"on_receive"`
@@ -96,9 +100,11 @@ type WitnessMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type WitnessVariableSpecs struct {
 	Crossed        *ebpf.VariableSpec `ebpf:"crossed"`
+	Dropped        *ebpf.VariableSpec `ebpf:"dropped"`
 	Future         *ebpf.VariableSpec `ebpf:"future"`
 	Gro            *ebpf.VariableSpec `ebpf:"gro"`
 	Large          *ebpf.VariableSpec `ebpf:"large"`
+	Longest        *ebpf.VariableSpec `ebpf:"longest"`
 	Queued         *ebpf.VariableSpec `ebpf:"queued"`
 	QueuedLarge    *ebpf.VariableSpec `ebpf:"queued_large"`
 	Received       *ebpf.VariableSpec `ebpf:"received"`
@@ -141,9 +147,11 @@ func (m *WitnessMaps) Close() error {
 // It can be passed to LoadWitnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WitnessVariables struct {
 	Crossed        *ebpf.Variable `ebpf:"crossed"`
+	Dropped        *ebpf.Variable `ebpf:"dropped"`
 	Future         *ebpf.Variable `ebpf:"future"`
 	Gro            *ebpf.Variable `ebpf:"gro"`
 	Large          *ebpf.Variable `ebpf:"large"`
+	Longest        *ebpf.Variable `ebpf:"longest"`
 	Queued         *ebpf.Variable `ebpf:"queued"`
 	QueuedLarge    *ebpf.Variable `ebpf:"queued_large"`
 	Received       *ebpf.Variable `ebpf:"received"`
@@ -160,6 +168,7 @@ type WitnessVariables struct {
 // It can be passed to LoadWitnessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WitnessPrograms struct {
 	OnCrossing *ebpf.Program `ebpf:"on_crossing"`
+	OnDrop     *ebpf.Program `ebpf:"on_drop"`
 	OnGro      *ebpf.Program `ebpf:"on_gro"`
 	OnQueue    *ebpf.Program `ebpf:"on_queue"`
 	OnReceive  *ebpf.Program `ebpf:"on_receive"`
@@ -169,6 +178,7 @@ type WitnessPrograms struct {
 func (p *WitnessPrograms) Close() error {
 	return _WitnessClose(
 		p.OnCrossing,
+		p.OnDrop,
 		p.OnGro,
 		p.OnQueue,
 		p.OnReceive,
