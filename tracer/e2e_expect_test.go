@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/tracer"
@@ -54,6 +55,37 @@ func expect(t *testing.T, snapshot tracer.Snapshot, w want) tracer.Path {
 		t.Errorf("%s:\n got %s\nwant %s", kind, got, w.hops)
 	}
 	return p
+}
+
+// checkPaths holds that the hops of each path sum up to it, and that nothing took absurdly long.
+func (s *stage) checkPaths(target tracer.Target) {
+	s.t.Helper()
+	for _, p := range target.Paths {
+		if p.Peer == "unknown" && (p.Family != "ipv6" || p.Protocol != "icmpv6") {
+			s.t.Errorf("%s: nobody at the other end of %s", target.Name, describePath(p))
+		}
+		var sum uint64
+		for i, hop := range p.Hops {
+			hist := &hop.Latency.Hist
+			sum += hist.Sum
+			if hist.Count() != p.Packets {
+				s.t.Errorf("%s: hop %d has %d values: %s", target.Name, i, hist.Count(), describePath(p))
+			}
+			// a negative one is a very long one, and the sum does not show it
+			if hist.Max > uint64(s.absurd) || hist.Overflow > 0 {
+				s.t.Errorf("%s: hop %d has %d ns at most: %s", target.Name, i, hist.Max, describePath(p))
+			}
+		}
+		if sum != p.Latency.Hist.Sum {
+			s.t.Errorf("%s: hops sum up to %d ns, the path to %d: %s", target.Name, sum, p.Latency.Hist.Sum, describePath(p))
+		}
+		if p.Latency.Hist.Max > uint64(s.absurd) || p.Latency.Hist.Overflow > 0 {
+			s.t.Errorf("%s: %d ns at most: %s", target.Name, p.Latency.Hist.Max, describePath(p))
+		}
+		if p50, ok := p.Latency.Hist.Quantile(0.5); ok && s.absurd == time.Second && p50 > 1e6 {
+			s.t.Errorf("%s: %f ns at p50: %s", target.Name, p50, describePath(p))
+		}
+	}
 }
 
 func targetOf(t *testing.T, snapshot tracer.Snapshot, name string) tracer.Target {

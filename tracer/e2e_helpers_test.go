@@ -311,35 +311,6 @@ func touchesDevice(p tracer.Path) bool {
 	return false
 }
 
-func (s *stage) checkPaths(target tracer.Target) {
-	s.t.Helper()
-	for _, p := range target.Paths {
-		if p.Peer == "unknown" && (p.Family != "ipv6" || p.Protocol != "icmpv6") {
-			s.t.Errorf("%s: nobody at the other end of %s", target.Name, describePath(p))
-		}
-		var sum uint64
-		for i, hop := range p.Hops {
-			sum += hop.Latency.Hist.Sum
-			if hist := &hop.Latency.Hist; hist.Count() != p.Packets {
-				s.t.Errorf("%s: hop %d has %d values: %s", target.Name, i, hist.Count(), describePath(p))
-			}
-			// a negative one is a very long one to the kernel side, and the sum does not show it
-			if hist := &hop.Latency.Hist; hist.Max > uint64(s.absurd) || hist.Overflow > 0 {
-				s.t.Errorf("%s: hop %d has %d ns at most: %s", target.Name, i, hist.Max, describePath(p))
-			}
-		}
-		if sum != p.Latency.Hist.Sum {
-			s.t.Errorf("%s: hops sum up to %d ns, the path to %d: %s", target.Name, sum, p.Latency.Hist.Sum, describePath(p))
-		}
-		if p.Latency.Hist.Max > uint64(s.absurd) || p.Latency.Hist.Overflow > 0 {
-			s.t.Errorf("%s: %d ns at most: %s", target.Name, p.Latency.Hist.Max, describePath(p))
-		}
-		if p50, ok := p.Latency.Hist.Quantile(0.5); ok && s.absurd == time.Second && p50 > 1e6 {
-			s.t.Errorf("%s: %f ns at p50: %s", target.Name, p50, describePath(p))
-		}
-	}
-}
-
 // echoServer answers datagrams and connections on a port of a node's namespace.
 func (s *stage) echoServer(node *lab.Node, port int) {
 	s.t.Helper()
