@@ -53,7 +53,7 @@ test: ## set up, vet, check generated files, run every test (root); PKG=./tracer
 	exit $$failed
 
 .PHONY: oracle
-oracle: ## ten million numbered packets: is each stamp the right packet's? (root, about half an hour)
+oracle: ## ten million numbered packets: is each stamp the right packet's? (root, five to thirty minutes)
 	@deploy/setup/test.sh
 	VETHTRACE_ORACLE_PACKETS=10000000 $(GO) test -count=1 -v -timeout 2h -run '^TestOracle' ./tracer/
 
