@@ -64,7 +64,6 @@ type Collector struct {
 	ledger     *ledger
 	spans      spans
 	overhead   float64 // s, the most that was told
-	containers *bound
 	hops       *bound
 	reasons    *bound
 }
@@ -85,8 +84,8 @@ func New(cfg Config) *Collector {
 	}
 	cfg.Ceiling = cfg.Ceiling.withDefaults()
 	c := &Collector{
-		cfg: cfg, layout: newLayout(cfg.Form), families: definitions(), gauges: newGauges(), ledger: newLedger(cfg.Grace), spans: spans{known: map[lifeID]*span{}},
-		containers: newBound(cfg.Ceiling.Containers), hops: newBound(cfg.Ceiling.Hops), reasons: newBound(cfg.Ceiling.Reasons),
+		cfg: cfg, layout: newLayout(cfg.Form), families: definitions(), gauges: newGauges(), ledger: newLedger(cfg.Grace),
+		spans: spans{known: map[lifeID]*span{}, names: newBound(cfg.Ceiling.Containers)}, hops: newBound(cfg.Ceiling.Hops), reasons: newBound(cfg.Ceiling.Reasons),
 	}
 	for i, d := range c.definitions() {
 		d.index = i
@@ -161,10 +160,10 @@ func (c *Collector) collect(to emit) error {
 	}
 	c.spans.keep(told)
 	c.ledger.enter(begin, told)
-	c.containers.keep(func(name string) bool { return c.ledger.names[name] != nil })
-	exemplars := c.cfg.Journeys.take(s, begin, c.containers)
+	c.spans.names.keep(func(name string) bool { return c.ledger.names[name] != nil })
+	exemplars := c.cfg.Journeys.take(s, begin, told)
 	c.ledger.each(func(of *lives) { c.expose(to, of, exemplars) })
-	c.exposeTargets(to, s.Targets)
+	c.exposeTargets(to, s.Targets, told)
 	c.exposeObserver(to, s)
 	to.gauge(c.gauges.scrapeTime, c.cfg.Now().Sub(begin).Seconds())
 	return nil
@@ -180,12 +179,12 @@ func (c *Collector) expose(to emit, of *lives, exemplars exemplars) {
 	})
 }
 
-func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
+func (c *Collector) exposeTargets(to emit, targets []tracer.Target, told []life) {
 	var flying, unpredicted, unseen byDirection
 	running := 0
 	for i := range targets {
 		t := &targets[i]
-		name := c.containers.of(t.Name)
+		name := told[i].name
 		for direction, account := range t.Accounting {
 			if account.Started+account.Cloned > 0 {
 				flying.add(name, tracer.Direction(direction).String(), account.InFlight)
@@ -196,15 +195,15 @@ func (c *Collector) exposeTargets(to emit, targets []tracer.Target) {
 			continue
 		}
 		running++
-		if name == other {
+		if told[i].shared {
 			continue // one line for many would be a line for none
 		}
 		var info Info
 		if c.cfg.Describe != nil {
 			info = c.cfg.Describe(t.ID)
 		}
-		to.gauge(c.gauges.target, 1, name, t.ID, info.Image, info.ComposeProject, info.ComposeService, t.Mode,
-			strings.Join(info.Networks, ","))
+		to.gauge(c.gauges.target, 1, name, valid(t.ID), valid(info.Image), valid(info.ComposeProject), valid(info.ComposeService),
+			valid(t.Mode), valid(strings.Join(info.Networks, ",")))
 	}
 	for _, one := range []struct {
 		of     *definition

@@ -56,27 +56,32 @@ func (e exemplars) of(key seriesKey) []*dto.Exemplar {
 }
 
 // take keeps the slow ones of all that a snapshot has, and makes exemplars of those kept.
-func (j *Journeys) take(s tracer.Snapshot, now time.Time, containers *bound) exemplars {
+// told are the lives of its targets, in the same order.
+func (j *Journeys) take(s tracer.Snapshot, now time.Time, told []life) exemplars {
 	if j == nil {
 		return nil
-	}
-	flows := map[string]string{}
-	for i := range s.Targets {
-		for _, p := range s.Targets[i].Paths {
-			flows[s.Targets[i].Name+" "+p.ID] = p.Flow
-		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.keep(s.Journeys, now)
+	if len(j.last) == 0 {
+		return nil
+	}
+	type way struct{ container, flow string }
+	ways := map[[2]string]way{}
+	for i := range s.Targets {
+		for _, p := range s.Targets[i].Paths {
+			ways[[2]string{s.Targets[i].Name, p.ID}] = way{told[i].name, p.Flow}
+		}
+	}
 	marks := exemplars{}
 	for _, one := range j.last {
-		flow, known := flows[one.journey.Target+" "+one.journey.Path]
+		at, known := ways[[2]string{one.journey.Target, one.journey.Path}]
 		if !known {
 			continue // dropped on its way, or of a container that has gone
 		}
 		key := keyOf(pathLatency, []string{
-			containers.of(one.journey.Target), one.journey.Direction.String(), peerKind(one.journey.Peer), flow,
+			at.container, one.journey.Direction.String(), peerKind(one.journey.Peer), at.flow,
 		})
 		marks[key] = append(marks[key], one.exemplar())
 	}

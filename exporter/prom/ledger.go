@@ -133,6 +133,7 @@ type lifeID struct {
 // life is what a snapshot tells of one target.
 type life struct {
 	name    string
+	shared  bool // by containers beyond the ceiling
 	id      lifeID
 	running bool
 	tell    func(b *book) // writes what it has had

@@ -6,12 +6,12 @@ import (
 )
 
 func TestSpansAreOfTheLifeAlone(t *testing.T) {
-	s := spans{known: map[lifeID]*span{}}
+	s := spans{known: map[lifeID]*span{}, names: newBound(10)}
 	first, second := lifeID{id: "a", pid: 1}, lifeID{id: "a", pid: 2}
 	want := func(what string, id lifeID, running bool, observed, want time.Duration) {
 		t.Helper()
-		if got := s.of(id, running, observed); got != want {
-			t.Errorf("%s: %v, want %v", what, got, want)
+		if one := s.of(id, running, observed); one.end-one.begin != want {
+			t.Errorf("%s: %+v, want %v", what, one, want)
 		}
 	}
 	want("there from the start", first, true, 5, 5)

@@ -10,11 +10,12 @@ import (
 // life makes of a target what its series say. What a snapshot has is not
 // changed, and its histograms are kept until the next one.
 func (c *Collector) life(t *tracer.Target, traced time.Duration) life {
-	name, id := c.containers.of(t.Name), lifeID{t.ID, t.Name, t.PID, t.Netns}
+	id := lifeID{t.ID, t.Name, t.PID, t.Netns}
 	seen := c.spans.of(id, !t.Gone, traced)
-	return life{name: name, id: id, running: !t.Gone, tell: func(b *book) {
+	name := seen.name
+	return life{name: name, shared: seen.shared, id: id, running: !t.Gone, tell: func(b *book) {
 		c.tell(b, name, t)
-		b.count(observed, seen.Seconds(), name)
+		b.count(observed, seen.seconds(), name)
 	}}
 }
 
