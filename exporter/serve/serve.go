@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/prometheus/exporter-toolkit/web"
+	"go.yaml.in/yaml/v2"
 )
 
 // DefaultAddress is where an exporter listens: for this machine only.
@@ -23,10 +25,13 @@ const DefaultAddress = "127.0.0.1:19787"
 const (
 	headerTime   = 5 * time.Second
 	readTime     = 10 * time.Second
-	writeTime    = 60 * time.Second
+	writeTime    = 30 * time.Second
 	idleTime     = 2 * time.Minute
 	maxHeader    = 64 << 10
 	shutdownTime = 5 * time.Second
+	// mostAnswers are under way at a time: one of a thousand containers takes
+	// megabytes, which a client that does not read holds until writeTime is over.
+	mostAnswers = 128
 )
 
 // The paths beside that of the metrics.
@@ -75,14 +80,13 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	for _, address := range cfg.Addresses {
-		if err := check(address, cfg.ConfigFile != "" || cfg.Insecure); err != nil {
-			return nil, err
-		}
+	guarded, err := guards(cfg.ConfigFile)
+	if err != nil {
+		return nil, err
 	}
-	if cfg.ConfigFile != "" {
-		if err := web.Validate(cfg.ConfigFile); err != nil {
-			return nil, fmt.Errorf("read %s: %w", cfg.ConfigFile, err)
+	for _, address := range cfg.Addresses {
+		if err := check(address, guarded || cfg.Insecure); err != nil {
+			return nil, err
 		}
 	}
 	pages, err := pages(cfg)
@@ -93,6 +97,29 @@ func New(cfg Config) (*Server, error) {
 		Handler: pages, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime,
 		IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 	}}, nil
+}
+
+// guards tells whether a file of the exporter toolkit has TLS or users: an empty
+// one is valid, and keeps nobody out.
+func guards(file string) (bool, error) {
+	if file == "" {
+		return false, nil
+	}
+	if err := web.Validate(file); err != nil {
+		return false, fmt.Errorf("read %s: %w", file, err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", file, err)
+	}
+	var has struct {
+		TLS   map[string]any `yaml:"tls_server_config"`
+		Users map[string]any `yaml:"basic_auth_users"`
+	}
+	if err := yaml.Unmarshal(text, &has); err != nil {
+		return false, fmt.Errorf("read %s: %w", file, err)
+	}
+	return len(has.TLS)+len(has.Users) > 0, nil
 }
 
 // check reads an address; one that other machines reach needs leave.
@@ -119,7 +146,7 @@ func pages(cfg Config) (http.Handler, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+cfg.TelemetryPath, cfg.Metrics)
+	mux.Handle("GET "+cfg.TelemetryPath, atMost(mostAnswers, cfg.Metrics))
 	mux.HandleFunc("GET "+healthyPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "healthy") })
 	mux.HandleFunc("GET "+readyPath, func(w http.ResponseWriter, _ *http.Request) {
 		if cfg.Ready != nil && !cfg.Ready() {
@@ -146,6 +173,20 @@ func pages(cfg Config) (http.Handler, error) {
 	}
 	mux.Handle("GET /{$}", landing)
 	return mux, nil
+}
+
+// atMost refuses what is asked while so many answers are under way.
+func atMost(most int, of http.Handler) http.Handler {
+	free := make(chan struct{}, most)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case free <- struct{}{}:
+			defer func() { <-free }()
+			of.ServeHTTP(w, r)
+		default:
+			answer(w, http.StatusServiceUnavailable, fmt.Sprintf("%d answers are under way already: try again later", most))
+		}
+	})
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

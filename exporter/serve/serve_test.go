@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -133,6 +135,65 @@ func TestPublicAddressesNeedLeave(t *testing.T) {
 		if _, err := New(Config{Addresses: []string{address}, Insecure: true, Metrics: http.NotFoundHandler()}); err != nil {
 			t.Errorf("%s, insecure: %v", address, err)
 		}
+	}
+}
+
+// A file that asks nobody who they are is no leave to let others in.
+func TestAnEmptyConfigurationIsNoLeave(t *testing.T) {
+	full, _ := secured(t)
+	empty := filepath.Join(t.TempDir(), "web.yml")
+	for _, text := range []string{"", "# users: later\n", "basic_auth_users: {}\n", "http_server_config: {http2: false}\n"} {
+		if err := os.WriteFile(empty, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := New(Config{Addresses: []string{":1"}, ConfigFile: empty, Metrics: http.NotFoundHandler()})
+		var refused *PublicError
+		if !errors.As(err, &refused) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if _, err := New(Config{ConfigFile: empty, Metrics: http.NotFoundHandler()}); err != nil {
+			t.Errorf("%q, for this machine: %v", text, err)
+		}
+	}
+	if _, err := New(Config{Addresses: []string{":1"}, ConfigFile: full, Metrics: http.NotFoundHandler()}); err != nil {
+		t.Errorf("with TLS and users: %v", err)
+	}
+}
+
+// Clients that do not read hold so many answers, and no more.
+func TestSoManyAnswersAtATime(t *testing.T) {
+	const most = 3
+	asked, hold := make(chan struct{}, most), make(chan struct{})
+	server := httptest.NewServer(atMost(most, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		<-hold
+		fmt.Fprint(w, "metrics")
+	})))
+	defer server.Close()
+	var wait sync.WaitGroup
+	for range most {
+		wait.Go(func() {
+			response, err := http.Get(server.URL)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("within the limit: %d", response.StatusCode)
+			}
+		})
+	}
+	for range most {
+		<-asked
+	}
+	if status, body := get(t, http.DefaultClient, server.URL); status != http.StatusServiceUnavailable || !strings.Contains(body, "3 answers are under way") {
+		t.Errorf("beyond it: %d %s", status, body)
+	}
+	close(hold)
+	wait.Wait()
+	if status, _ := get(t, http.DefaultClient, server.URL); status != http.StatusOK {
+		t.Errorf("afterwards: %d", status)
 	}
 }
 
