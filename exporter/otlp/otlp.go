@@ -24,6 +24,9 @@ const DefaultInterval = 30 * time.Second
 // pushTime bounds one push: a collector that hangs delays the next one, not the end.
 const pushTime = 10 * time.Second
 
+// lastTime bounds the last one: who ends a process waits ten seconds, often, and then kills it.
+const lastTime = 5 * time.Second
+
 // Config says what is pushed, and where to. Headers and certificates are those
 // of the standard's variables (OTEL_EXPORTER_OTLP_HEADERS, ..._CERTIFICATE).
 type Config struct {
@@ -100,9 +103,9 @@ func (p *Pusher) Push(ctx context.Context) error {
 	return nil
 }
 
-// Stop pushes once more and ends, within ten seconds.
+// Stop pushes once more and ends, within five seconds.
 func (p *Pusher) Stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, pushTime)
+	ctx, cancel := context.WithTimeout(ctx, lastTime)
 	defer cancel()
 	err := p.provider.Shutdown(ctx)
 	if err != nil && !errors.Is(err, metric.ErrReaderShutdown) {
