@@ -80,6 +80,9 @@ func export(ctx context.Context, s streams, o *exportOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := x.checkFile(); err != nil {
+		return err
+	}
 	if err := checkRights(); err != nil {
 		return err
 	}

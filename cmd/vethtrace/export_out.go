@@ -5,8 +5,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,6 +81,23 @@ func (x *exporter) keepFile(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// checkFile tells of a --textfile that cannot be written before there is
+// anything to write: --once would trace for nothing.
+func (x *exporter) checkFile() error {
+	file := x.options.textfile
+	if file == "" {
+		return nil
+	}
+	if info, err := os.Lstat(file); err == nil && !info.Mode().IsRegular() {
+		return usagef("--textfile %s: is there, and is no regular file that could be replaced", file)
+	}
+	probe, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file))
+	if err != nil {
+		return fmt.Errorf("write metrics to %s: %w", file, err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
 func (x *exporter) writeFile() error {
