@@ -34,6 +34,8 @@ import (
 const (
 	classicWidth = 2.0 + 0.07 // a power of two
 	nativeWidth  = 1.0905 * 1.07
+	// slowEnough is a time that some journeys take on any machine.
+	slowEnough = 2 * time.Microsecond
 )
 
 // TestPrometheusAgrees: a real Prometheus server scrapes a tracer of a lab under
@@ -54,8 +56,8 @@ func TestPrometheusAgrees(t *testing.T) {
 	tracing := openLab(ctx, t, w)
 	address := exposeOn(t, tracing)
 	text := asText(t, address)
-	classic := startPrometheus(t, map[string]string{"openmetrics": address, "text": text})
-	native := startPrometheus(t, map[string]string{"protobuf": address}, "--enable-feature=native-histograms")
+	classic := startPrometheus(t, map[string]string{"openmetrics": address, "text": text}, "--enable-feature=exemplar-storage")
+	native := startPrometheus(t, map[string]string{"protobuf": address}, "--enable-feature=native-histograms,exemplar-storage")
 
 	page := fmt.Sprintf("http://%s:%d/", w.Host.IP4, publishedPort)
 	if r, err := w.Client.HTTP(ctx, page, 3000, lab.LoadConfig{KeepAlive: true}); err != nil || r.Done != 3000 {
@@ -85,6 +87,8 @@ func TestPrometheusAgrees(t *testing.T) {
 	if got := native.value(t, `histogram_count(vethtrace_path_latency_seconds{direction="ingress",flow="established"})`); got == 0 {
 		t.Error("protobuf gives no native histogram")
 	}
+	checkExemplars(t, address, classic, "openmetrics")
+	checkExemplars(t, address, native, "protobuf")
 	checkMetrics(t, address)
 }
 
@@ -92,7 +96,7 @@ func TestPrometheusAgrees(t *testing.T) {
 func openLab(ctx context.Context, t *testing.T, w *lab.World) *tracer.Tracer {
 	t.Helper()
 	c := w.Container("nginx")
-	tracing, err := tracer.Open(ctx, tracer.Config{Host: w.Host.NS, NoRounds: true, Slow: time.Millisecond},
+	tracing, err := tracer.Open(ctx, tracer.Config{Host: w.Host.NS, NoRounds: true, Slow: slowEnough},
 		tracer.TargetSpec{
 			Name: "nginx", ID: "aa", Mode: "bridge", PID: c.PID, Netns: c.NS,
 			Ports: []tracer.Port{{Container: 80, Protocol: "tcp", Host: netip.AddrPortFrom(netip.IPv4Unspecified(), publishedPort)}},
@@ -223,6 +227,11 @@ func startPrometheus(t *testing.T, jobs map[string]string, args ...string) *prom
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, "level=warn") && strings.Contains(line, "component=\"scrape manager\"") {
+				t.Errorf("not all is taken: %s", line)
+			}
+		}
 		if t.Failed() {
 			t.Log(log.String())
 		}

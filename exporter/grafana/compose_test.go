@@ -47,9 +47,19 @@ type datasources struct {
 	APIVersion  int `yaml:"apiVersion"`
 	Datasources []struct {
 		Name, UID, Type, Access, URL string
-		IsDefault                    bool              `yaml:"isDefault"`
-		JSONData                     map[string]string `yaml:"jsonData"`
+		IsDefault                    bool `yaml:"isDefault"`
+		JSONData                     struct {
+			TimeInterval string      `yaml:"timeInterval"`
+			HTTPMethod   string      `yaml:"httpMethod"`
+			Exemplars    []exemplars `yaml:"exemplarTraceIdDestinations"`
+		} `yaml:"jsonData"`
 	}
+}
+
+// exemplars say where a label of them leads.
+type exemplars struct {
+	Name, URL string
+	Label     string `yaml:"urlDisplayLabel"`
 }
 
 type providers struct {
@@ -212,8 +222,12 @@ func TestComposeAddressesFit(t *testing.T) {
 	if !slices.Equal(exporters, []string{serve.DefaultAddress}) || config.ScrapeConfigs[0].JobName != "vethtrace" {
 		t.Errorf("prometheus scrapes %v as %s, vethtrace listens on %s", exporters, config.ScrapeConfigs[0].JobName, serve.DefaultAddress)
 	}
-	if every, told := config.Global["scrape_interval"], sources.Datasources[0].JSONData["timeInterval"]; every != told {
+	if every, told := config.Global["scrape_interval"], sources.Datasources[0].JSONData.TimeInterval; every != told {
 		t.Errorf("scraped every %s, Grafana is told %s", every, told)
+	}
+	leads := sources.Datasources[0].JSONData.Exemplars
+	if len(leads) != 1 || leads[0].Name != "journey_id" || leads[0].URL != "http://"+serve.DefaultAddress+"/journeys?id=$${__value.raw}" {
+		t.Errorf("exemplars lead to %v", leads)
 	}
 	docs, err := os.ReadFile("../../docs/dashboards.md")
 	if err != nil {
@@ -313,6 +327,9 @@ func TestComposeStartsPrometheus(t *testing.T) {
 	}
 	if !strings.Contains(prometheus.flag(t, "--enable-feature"), "native-histograms") {
 		t.Error("native histograms are not kept")
+	}
+	if !strings.Contains(prometheus.flag(t, "--enable-feature"), "exemplar-storage") {
+		t.Error("exemplars are not kept")
 	}
 	if data := prometheus.mounted[prometheus.flag(t, "--storage.tsdb.path")]; !prometheus.mountedByName[data] {
 		t.Errorf("data is kept in %q, which is no volume", data)

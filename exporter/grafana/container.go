@@ -41,8 +41,8 @@ func pathPanels(direction string) []panel {
 	return []panel{
 		{
 			title: "Path latency, " + direction, unit: seconds, width: 12,
-			description: "Time from the first hook to the last, what measuring costs included.",
-			queries:     []query{paths.quantile("p50", 0.5), paths.quantile("p90", 0.9), paths.quantile("p99", 0.99)},
+			description: "Time from the first hook to the last, what measuring costs included. Points are slow journeys: each leads to its stamps.",
+			queries:     []query{paths.quantile("p50", 0.5), paths.quantile("p90", 0.9), paths.quantile("p99", 0.99).marked()},
 		},
 		{
 			kind: stacked, title: "Mean time by hop, " + direction, unit: seconds, width: 12,

@@ -38,6 +38,9 @@ func Files() ([]File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", one.name, err)
 		}
+		for i := range d.Links {
+			d.Links[i].Placement = nil // the SDK's default hides them in a menu
+		}
 		files = append(files, File{Name: one.name, Dashboard: d})
 	}
 	return files, nil

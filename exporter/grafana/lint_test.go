@@ -114,6 +114,9 @@ func TestDashboardsKeepTheRules(t *testing.T) {
 		if *d.Title == "" || *d.Description == "" || len(d.Links) == 0 || d.Links[0].Tags[0] != d.Tags[0] {
 			t.Errorf("%s: title, description or links are missing", f.Name)
 		}
+		if len(d.Links) > 0 && d.Links[0].Placement != nil {
+			t.Errorf("%s: its links are hidden: %s", f.Name, *d.Links[0].Placement)
+		}
 		if d.Id != nil {
 			t.Errorf("%s has a database's id: it cannot be imported", f.Name)
 		}

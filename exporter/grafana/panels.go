@@ -59,28 +59,31 @@ func source() common.DataSourceRef {
 // targets are the queries as Grafana wants them, both variants of each.
 func (p panel) targets() []cog.Builder[variants.Dataquery] {
 	var all []cog.Builder[variants.Dataquery]
-	add := func(expr, legend string) {
+	add := func(expr string, of query) {
 		format := prometheus.PromQueryFormatTimeSeries
 		if p.kind == heat {
 			format = prometheus.PromQueryFormatHeatmap
 		}
 		q := prometheus.NewDataqueryBuilder().
-			Datasource(source()).Expr(expr).LegendFormat(legend).Format(format).
+			Datasource(source()).Expr(expr).LegendFormat(of.legend).Format(format).
 			EditorMode(prometheus.QueryEditorModeCode).RefId(string(rune('A' + len(all))))
 		if p.kind == figure {
 			q = q.Instant()
 		} else {
 			q = q.Range()
 		}
+		if of.exemplars {
+			q = q.Exemplar(true)
+		}
 		all = append(all, q)
 	}
 	for _, q := range p.queries {
 		if q.plain != "" {
-			add(q.plain, q.legend)
+			add(q.plain, q)
 			continue
 		}
-		add(q.native, q.legend)
-		add(q.classic, q.legend)
+		add(q.native, q)
+		add(q.classic, q)
 	}
 	return all
 }

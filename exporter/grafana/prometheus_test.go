@@ -64,12 +64,20 @@ func TestRulesDoWhatTheySay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	told, err := os.ReadFile("../../docs/alerts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, r := range readRules(t) {
 		if !strings.Contains(string(text), r.Record+r.Alert) {
 			t.Errorf("%s has no test", r.Record+r.Alert)
 		}
 		if r.Alert != "" && (r.Annotations["summary"] == "" || r.Annotations["description"] == "" || r.Labels["severity"] == "") {
 			t.Errorf("%s: no summary, description or severity", r.Alert)
+		}
+		_, anchor, _ := strings.Cut(r.Annotations["runbook_url"], "/docs/alerts.md#")
+		if r.Alert != "" && (anchor != strings.ToLower(r.Alert) || !strings.Contains(string(told), "\n## "+r.Alert+"\n")) {
+			t.Errorf("%s: its page is %q", r.Alert, r.Annotations["runbook_url"])
 		}
 	}
 }

@@ -30,6 +30,13 @@ type query struct {
 	plain           string // PromQL; or both of these
 	native, classic string
 	legend          string
+	exemplars       bool // with slow journeys as points, which lead to /journeys
+}
+
+// marked asks for exemplars too: by one query of a panel, as all have the same.
+func (q query) marked() query {
+	q.exemplars = true
+	return q
 }
 
 // plain asks for metrics that are no histograms.
