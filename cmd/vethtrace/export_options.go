@@ -134,6 +134,11 @@ func (o *exportOptions) check(cmd *cobra.Command, args []string) error {
 	case o.histograms == "native" && (o.once || o.textfile != ""):
 		return usagef("--histograms native: text has only classic ones, which --once and --textfile write: want classic or both")
 	}
+	if o.otlpEndpoint != "" {
+		if err := otlp.Check(o.otlpEndpoint); err != nil {
+			return usagef("--otlp: %v", err)
+		}
+	}
 	_, formErr := o.form()
 	_, budgetErr := o.share()
 	if err := errors.Join(formErr, budgetErr); err != nil {

@@ -126,15 +126,14 @@ func (x *exporter) once(ctx context.Context, t *tracer.Tracer, over <-chan struc
 	if err := t.Stop(); err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
+	var pushed error // what is not pushed is written all the same
 	if push != nil {
-		if err := push.Stop(context.WithoutCancel(ctx)); err != nil {
-			return err
-		}
+		pushed = push.Stop(context.WithoutCancel(ctx))
 	}
 	if x.options.textfile != "" {
-		return x.writeFile()
+		return errors.Join(pushed, x.writeFile())
 	}
-	return x.print()
+	return errors.Join(pushed, x.print())
 }
 
 // print writes our own metrics as text.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,10 +71,24 @@ func New(ctx context.Context, cfg Config) (*Pusher, error) {
 	return &Pusher{metric.NewMeterProvider(metric.WithReader(reader), metric.WithResource(about))}, nil
 }
 
-func newExporter(ctx context.Context, endpoint string) (metric.Exporter, error) {
+// Check tells of an endpoint that cannot be one, by an [EndpointError].
+func Check(endpoint string) error {
+	_, err := parse(endpoint)
+	return err
+}
+
+func parse(endpoint string) (*url.URL, error) {
 	to, err := url.Parse(endpoint)
-	if err != nil || to.Host == "" {
+	if err != nil || to.Host == "" || !slices.Contains([]string{"http", "https", "grpc", "grpcs"}, to.Scheme) {
 		return nil, &EndpointError{endpoint}
+	}
+	return to, nil
+}
+
+func newExporter(ctx context.Context, endpoint string) (metric.Exporter, error) {
+	to, err := parse(endpoint)
+	if err != nil {
+		return nil, err
 	}
 	var exporter metric.Exporter
 	switch to.Scheme {
@@ -84,10 +99,8 @@ func newExporter(ctx context.Context, endpoint string) (metric.Exporter, error) 
 		exporter, err = otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(to.String()))
 	case "grpc":
 		exporter, err = otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(to.Host), otlpmetricgrpc.WithInsecure())
-	case "grpcs":
+	default: // grpcs
 		exporter, err = otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpoint(to.Host))
-	default:
-		return nil, &EndpointError{endpoint}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("push to %s: %w", endpoint, err)

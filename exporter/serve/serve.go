@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +126,10 @@ func guards(file string) (bool, error) {
 
 // check reads an address; one that other machines reach needs leave.
 func check(address string, public bool) error {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
 	if err != nil {
 		return fmt.Errorf("listen on %q: want HOST:PORT: %w", address, err)
 	}
@@ -139,11 +144,9 @@ func check(address string, public bool) error {
 
 func pages(cfg Config) (http.Handler, error) {
 	taken := []string{"/", healthyPath, readyPath, journeysPath}
-	for _, path := range taken {
-		if cfg.TelemetryPath == path || !strings.HasPrefix(cfg.TelemetryPath, "/") {
-			return nil, fmt.Errorf("serve metrics under %q: want a path such as /metrics that is not %s", cfg.TelemetryPath,
-				strings.Join(taken, ", "))
-		}
+	if slices.Contains(taken, cfg.TelemetryPath) || !plainPath(cfg.TelemetryPath) {
+		return nil, fmt.Errorf("serve metrics under %q: want a path such as /metrics that is not %s", cfg.TelemetryPath,
+			strings.Join(taken, ", "))
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET "+cfg.TelemetryPath, atMost(mostAnswers, cfg.Metrics))
@@ -173,6 +176,15 @@ func pages(cfg Config) (http.Handler, error) {
 	}
 	mux.Handle("GET /{$}", landing)
 	return mux, nil
+}
+
+// plainPath tells whether a path is one that a client asks for just so: the
+// router takes { for a pattern, and sends who asks for a path that is not clean to another one.
+func plainPath(text string) bool {
+	const more = "/-._~" // besides letters and digits
+	return strings.HasPrefix(text, "/") && path.Clean(text) == text && !strings.ContainsFunc(text, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(more, c)
+	})
 }
 
 // atMost refuses what is asked while so many answers are under way.

@@ -200,14 +200,24 @@ func TestSoManyAnswersAtATime(t *testing.T) {
 func TestWrongInputIsRefused(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"no port":      {Addresses: []string{"127.0.0.1"}},
+		"port too big": {Addresses: []string{"127.0.0.1:99999"}},
+		"no such port": {Addresses: []string{"127.0.0.1:nothing-is-called-so"}},
 		"path taken":   {TelemetryPath: "/-/ready"},
 		"no path":      {TelemetryPath: "metrics"},
+		"a pattern":    {TelemetryPath: "/{name}"},
+		"half of one":  {TelemetryPath: "/metrics/{name"},
+		"a space":      {TelemetryPath: "/my metrics"},
+		"not clean":    {TelemetryPath: "/a/../metrics"},
+		"a directory":  {TelemetryPath: "/metrics/"},
 		"missing file": {ConfigFile: filepath.Join(t.TempDir(), "none.yml")},
 	} {
 		cfg.Metrics = promhttp.HandlerFor(prometheus.NewRegistry(), promhttp.HandlerOpts{})
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+	if _, err := New(Config{TelemetryPath: "/hosts/web-1.example/metrics", Metrics: http.NotFoundHandler()}); err != nil {
+		t.Error(err)
 	}
 }
 
