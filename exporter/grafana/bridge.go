@@ -57,16 +57,25 @@ func latencyByMode() []panel {
 }
 
 func stackedHops(direction string) []panel {
+	matchers := fmt.Sprintf(`%s, direction=%q`, ofContainer, direction)
+	of := func(mode string) (hops, paths latency) {
+		return latency{metric: hopLatency, matchers: matchers, by: "side, hop", mode: mode},
+			latency{metric: pathLatency, matchers: matchers, mode: mode}
+	}
 	var all []panel
 	for _, m := range []struct{ name, mode string }{{"Bridge", bridgeMode}, {"Host", hostMode}} {
-		matchers := fmt.Sprintf(`%s, direction=%q`, ofContainer, direction)
-		hops := latency{metric: hopLatency, matchers: matchers, by: "side, hop", mode: m.mode}
-		paths := latency{metric: pathLatency, matchers: matchers, mode: m.mode}
+		hops, paths := of(m.mode)
 		all = append(all, panel{
 			kind: stacked, title: fmt.Sprintf("%s mode, %s: mean time by hop", m.name, direction), unit: seconds, width: 12,
-			description: "Mean time of a packet, divided into its hops: they add up to the mean of the path. Side is where a hop ends.",
+			description: "Mean time of a packet, divided into its hops: they add up to the mean of the path. Side is where a hop ends. Each of the two panels has a scale of its own.",
 			queries:     []query{hops.share("{{side}} {{hop}}", paths)},
 		})
 	}
-	return all
+	bridgeHops, bridgePaths := of(bridgeMode)
+	hostHops, hostPaths := of(hostMode)
+	return append(all, panel{
+		title: fmt.Sprintf("Bridge minus host, %s: mean time by hop", direction), unit: seconds, width: gridWidth,
+		description: "What each hop adds to the mean of a bridge's path: all of a hop that host mode has not, the difference of one that both have. Below zero: host mode spends more there.",
+		queries:     []query{minusShare("{{side}} {{hop}}", bridgeHops, bridgePaths, hostHops, hostPaths)},
+	})
 }

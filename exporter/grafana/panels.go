@@ -97,17 +97,36 @@ func (p panel) build(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Pane
 		return stat.NewPanelBuilder().
 			Id(id).GridPos(at).Title(p.title).Description(p.description).Unit(p.unit).Datasource(source()).
 			Targets(p.targets()).GraphMode(common.BigValueGraphModeNone).ColorMode(common.BigValueColorModeNone).
-			TextMode(common.BigValueTextModeValueAndName).NoValue("none").
+			TextMode(p.textMode()).NoValue("none").
 			ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}))
 	default:
 		return p.series(id, at)
 	}
 }
 
+// textMode leaves a name out that is the panel's title.
+func (p panel) textMode() common.BigValueTextMode {
+	if len(p.queries) == 1 && p.queries[0].legend == p.title {
+		return common.BigValueTextModeValue
+	}
+	return common.BigValueTextModeValueAndName
+}
+
+// noValue is what an empty panel says. One of latencies is empty also where the
+// variable is not what Prometheus holds, which nothing else would tell.
+func (p panel) noValue() string {
+	for _, q := range p.queries {
+		if q.native != "" {
+			return "no packets, or not the form that Histograms (above) says"
+		}
+	}
+	return "none"
+}
+
 func (p panel) series(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Panel] {
 	b := timeseries.NewPanelBuilder().
 		Id(id).GridPos(at).Title(p.title).Description(p.description).Unit(p.unit).Datasource(source()).
-		Targets(p.targets()).LineWidth(1).FillOpacity(0).ShowPoints(common.VisibilityModeNever).
+		Targets(p.targets()).NoValue(p.noValue()).LineWidth(1).FillOpacity(0).ShowPoints(common.VisibilityModeNever).AxisSoftMin(0).
 		Legend(common.NewVizLegendOptionsBuilder().
 			ShowLegend(true).DisplayMode(common.LegendDisplayModeTable).Placement(common.LegendPlacementRight).
 			Calcs([]string{"lastNotNull"}).SortBy("Last *").SortDesc(true)).
@@ -121,7 +140,7 @@ func (p panel) series(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Pan
 func (p panel) heatmap(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Panel] {
 	b := heatmap.NewPanelBuilder().
 		Id(id).GridPos(at).Title(p.title).Description(p.description).Unit(p.unit).Datasource(source()).
-		Targets(p.targets()).Calculate(false).CellGap(0).HideLegend().
+		Targets(p.targets()).NoValue(p.noValue()).Calculate(false).CellGap(0).HideLegend().
 		YAxis(heatmap.NewYAxisConfigBuilder().Unit(p.unit)).
 		Color(heatmap.NewHeatmapColorOptionsBuilder().
 			Mode(heatmap.HeatmapColorModeScheme).Scheme("Turbo").Scale(heatmap.HeatmapColorScaleExponential).

@@ -108,9 +108,25 @@ func (l latency) buckets() query {
 // share is how much of the mean of all packets of whole is spent here: shares
 // can be stacked, which quantiles cannot.
 func (l latency) share(legend string, whole latency) query {
+	return both(legend, l.shareNative(whole), l.shareClassic(whole))
+}
+
+func (l latency) shareNative(whole latency) string {
+	return fmt.Sprintf("histogram_sum(%s) / on () group_left () histogram_count(%s)", l.sum(""), whole.sum(""))
+}
+
+func (l latency) shareClassic(whole latency) string {
+	return fmt.Sprintf("%s / on () group_left () %s", l.sum("_sum"), whole.sum("_count"))
+}
+
+// minusShare is the difference of two shares: of what only one has, all of it.
+// Where one of them has nothing at all there is no difference.
+func minusShare(legend string, a, wholeA, b, wholeB latency) query {
+	minus := func(a, b string) string {
+		return fmt.Sprintf("(((%[1]s) - (%[2]s)) or (%[1]s) or (0 - (%[2]s))) and on () (%[1]s) and on () (%[2]s)", a, b)
+	}
 	return both(legend,
-		fmt.Sprintf("histogram_sum(%s) / on () group_left () histogram_count(%s)", l.sum(""), whole.sum("")),
-		fmt.Sprintf("%s / on () group_left () %s", l.sum("_sum"), whole.sum("_count")))
+		minus(a.shareNative(wholeA), b.shareNative(wholeB)), minus(a.shareClassic(wholeA), b.shareClassic(wholeB)))
 }
 
 // perSecond is how many packets of the histogram there are.

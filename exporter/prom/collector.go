@@ -60,12 +60,12 @@ type Collector struct {
 	gauges   gauges
 	pages    sync.Pool // of *page: answers of megabytes, again and again
 
-	mu         sync.Mutex
-	ledger     *ledger
-	spans      spans
-	overhead   float64 // s, the most that was told
-	hops       *bound
-	reasons    *bound
+	mu       sync.Mutex
+	ledger   *ledger
+	spans    spans
+	overhead float64 // s, the most that was told
+	hops     *bound
+	reasons  *bound
 }
 
 // New makes a collector.

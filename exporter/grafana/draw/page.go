@@ -90,7 +90,9 @@ func (p *page) figures(b box, unit string, lines []feed.Line) {
 		fmt.Fprintf(&p.body, `<g font-size="22">`)
 		p.text(x, b.y+70, "middle", format(last(l.Values), unit))
 		fmt.Fprint(&p.body, `</g>`)
-		p.text(x, b.y+92, "middle", l.Labels[""])
+		if len(lines) > 1 {
+			p.text(x, b.y+92, "middle", l.Labels[""])
+		}
 	}
 }
 
