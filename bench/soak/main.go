@@ -44,6 +44,7 @@ const (
 	sampleEach  = 5 * time.Second
 	restTime    = 10 * time.Second
 	restLimit   = 2 * time.Minute
+	gcLimit     = 4 * time.Minute // Go collects every two minutes, if not before
 	startupTime = 30 * time.Second
 )
 
@@ -176,7 +177,11 @@ func (s *soak) churn(ctx context.Context, p *probe, duration time.Duration) (sam
 
 // rest is the least that the exporter holds within some seconds, at a time when
 // its budget's hooks are detached: their links come and go, and are no growth.
+// Its heap has been collected before: what is garbage is no growth either.
 func (s *soak) rest(ctx context.Context, p *probe) (sample, error) {
+	if err := p.collected(ctx); err != nil {
+		return sample{}, err
+	}
 	least, err := s.sample(p)
 	for begin := time.Now(); err == nil; {
 		took := time.Since(begin)

@@ -25,7 +25,7 @@ import (
 // How much more the exporter may hold at the end than after a fifth of the time.
 const (
 	memoryShare = 1.15
-	memoryMore  = 24 << 20 // bytes: figures of containers that ended in the last minute
+	memoryMore  = 12 << 20 // bytes: what scrapes since the last collection have left
 	countMore   = 2        // descriptors and goroutines: a scrape's own
 )
 
@@ -127,6 +127,33 @@ func (p *probe) sample() (sample, error) {
 		s.detached = s.detached || m.GetLabel()[0].GetValue() == string(tracer.BudgetDetached) && m.GetGauge().GetValue() == 1
 	}
 	return s, p.descriptors(&s)
+}
+
+// collected waits for the next two collections of the exporter's garbage: one
+// may be under way. Scrapes make garbage, so that they come soon.
+func (p *probe) collected(ctx context.Context) error {
+	var last float64
+	left := 3 // ends to see: that of the one before, to begin with
+	for deadline := time.Now().Add(gcLimit); ; pause(ctx, 10*time.Millisecond) {
+		families, err := p.scrape()
+		if err != nil {
+			return fmt.Errorf("scrape: %w", err)
+		}
+		for _, m := range families["go_memstats_last_gc_time_seconds"].GetMetric() {
+			if end := m.GetGauge().GetValue(); end != last {
+				last = end
+				left--
+			}
+		}
+		switch {
+		case left == 0:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case time.Now().After(deadline):
+			return fmt.Errorf("the exporter has not collected its garbage for %v", gcLimit)
+		}
+	}
 }
 
 func (p *probe) scrape() (map[string]*dto.MetricFamily, error) {
