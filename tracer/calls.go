@@ -93,11 +93,14 @@ func (c *collection) freeBlocks(blocks []uint32) {
 
 // calls are the functions of one hop of a path, in the order in which a packet
 // enters them, and the hop without them; nothing where none was entered.
-func (t *Tracer) calls(state *pathState, hop int) (own Latency, calls []Function) {
+func (t *Tracer) calls(state *pathState, hop int) (own *Latency, calls []Function) {
 	for _, row := range state.rows {
 		count := row.inclusive.total.Count()
 		if row.hop != hop || count == 0 {
 			continue
+		}
+		if own == nil {
+			own = &Latency{}
 		}
 		if row.function == 0 {
 			own.Hist.Merge(&row.exclusive.total)
@@ -112,6 +115,24 @@ func (t *Tracer) calls(state *pathState, hop int) (own Latency, calls []Function
 		return cmp.Or(cmp.Compare(a.SinceNs, b.SinceNs), cmp.Compare(a.Depth, b.Depth))
 	})
 	return own, mergeCalls(nil, calls)
+}
+
+// mergeOwn adds a hop's own time to that of the same hop.
+func mergeOwn(to, own *Latency) *Latency {
+	if to == nil || own == nil {
+		return cmp.Or(to, own)
+	}
+	to.Hist.Merge(&own.Hist)
+	return to
+}
+
+// ownSince is what a hop's own time gained after prev.
+func ownSince(now, prev *Latency) *Latency {
+	if now == nil || prev == nil {
+		return now
+	}
+	gained := now.since(*prev, 0)
+	return &gained
 }
 
 // mergeCalls adds calls to those of the same functions.

@@ -92,7 +92,7 @@ func (p Path) since(prev Path, start time.Duration) Path {
 	for i := range d.Hops {
 		if i < len(prev.Hops) {
 			d.Hops[i].Latency = p.Hops[i].Latency.since(prev.Hops[i].Latency, start)
-			d.Hops[i].Own = p.Hops[i].Own.since(prev.Hops[i].Own, start)
+			d.Hops[i].Own = ownSince(p.Hops[i].Own, prev.Hops[i].Own)
 			d.Hops[i].Functions = callsSince(p.Hops[i].Functions, prev.Hops[i].Functions)
 		}
 	}

@@ -191,7 +191,10 @@ func checkFunctions(t *testing.T, snapshot tracer.Snapshot) {
 	var rows int
 	for _, p := range snapshot.Targets[0].Paths {
 		for i, h := range p.Hops {
-			sum := h.Own.Hist.Sum
+			var sum uint64
+			if h.Own != nil {
+				sum = h.Own.Hist.Sum
+			}
 			for _, f := range h.Functions {
 				rows++
 				sum += f.Exclusive.Hist.Sum

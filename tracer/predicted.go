@@ -115,11 +115,10 @@ func (t *Tracer) borders(scope Scope, plan *chainPlan) predict.Borders {
 	return found
 }
 
-// unpredicted are a target's paths that the model does not have, most packets first.
+// unpredicted are a target's paths that the model does not have, most packets
+// first; there are none where paths lack borders: what was left out is no way
+// that packets did not take.
 func (t *Tracer) unpredicted(states []*pathState) []Unpredicted {
-	if t.lacksBorders() { // what was left out is no way that packets did not take
-		return nil
-	}
 	var found []Unpredicted
 	for _, state := range states {
 		if t.hold(state); state.deviation == nil || len(state.series) == 0 {

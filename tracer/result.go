@@ -146,7 +146,7 @@ type Hop struct {
 	// what the hop took without them: the sums of Own and of all Exclusive are
 	// that of the hop, where each of its packets did.
 	Functions []Function
-	Own       Latency
+	Own       *Latency // nil without Functions: it is as large as all else of a hop
 }
 
 // Function is what a function of the kernel took inside of a hop, one sample per

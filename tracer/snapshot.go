@@ -55,12 +55,14 @@ func (t *Tracer) Snapshot() (Snapshot, error) {
 			return Snapshot{}, err
 		}
 	}
-	all := t.all()
+	all, whole := t.all(), !t.lacksBorders()
 	s.Targets = make([]Target, len(all)) // of 8 kB each: written in place
 	for i, target := range all {
 		result := &s.Targets[i]
 		t.targetResult(result, target, paths[target], null, drops[target], inFlight[target.number])
-		result.Unpredicted = t.unpredicted(paths[target])
+		if whole {
+			result.Unpredicted = t.unpredicted(paths[target])
+		}
 		result.Unseen = t.unseen(target, result, paths[target], devices)
 		if result.Totals, err = t.totals(target, result, devices); err != nil {
 			return Snapshot{}, err
@@ -162,7 +164,7 @@ func merged(paths []Path) []Path {
 		same.Latency.Hist.Merge(&path.Latency.Hist)
 		for i := range same.Hops {
 			same.Hops[i].Latency.Hist.Merge(&path.Hops[i].Latency.Hist)
-			same.Hops[i].Own.Hist.Merge(&path.Hops[i].Own.Hist)
+			same.Hops[i].Own = mergeOwn(same.Hops[i].Own, path.Hops[i].Own)
 			same.Hops[i].Functions = mergeCalls(same.Hops[i].Functions, path.Hops[i].Functions)
 		}
 	}

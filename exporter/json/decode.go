@@ -230,9 +230,11 @@ func decodeHop(d hop) (h tracer.Hop, err error) {
 		return h, err
 	}
 	if d.Own != nil {
-		if h.Own, err = decodeLatency("own", *d.Own); err != nil {
+		own, err := decodeLatency("own", *d.Own)
+		if err != nil {
 			return h, err
 		}
+		h.Own = &own
 	}
 	h.Functions, err = each("functions", d.Functions, decodeFunction)
 	return h, err

@@ -173,8 +173,8 @@ func encodeHop(h tracer.Hop) hop {
 			}
 		}),
 	}
-	if len(h.Functions) > 0 {
-		own := encodeLatency(h.Own)
+	if len(h.Functions) > 0 && h.Own != nil {
+		own := encodeLatency(*h.Own)
 		d.Own = &own
 	}
 	return d

@@ -13,11 +13,12 @@ import (
 func TestFunctions(t *testing.T) {
 	s := sample.Snapshot()
 	hop := &s.Targets[0].Paths[0].Hops[0]
-	hop.Own = s.Targets[0].Paths[0].Hops[1].Latency
-	hop.Own.Null, hop.Own.Rounds = tracer.Null{}, nil
+	own := s.Targets[0].Paths[0].Hops[1].Latency
+	own.Null, own.Rounds = tracer.Null{}, nil
+	hop.Own = &own
 	hop.Functions = []tracer.Function{
-		{Name: "nf_nat_inet_fn", SinceNs: 12.5, Inclusive: hop.Own, Exclusive: hop.Own},
-		{Name: "ipt_do_table/nat", Depth: 1, SinceNs: 99, Inclusive: hop.Own, Exclusive: hop.Own},
+		{Name: "nf_nat_inet_fn", SinceNs: 12.5, Inclusive: own, Exclusive: own},
+		{Name: "ipt_do_table/nat", Depth: 1, SinceNs: 99, Inclusive: own, Exclusive: own},
 	}
 	s.Detail, s.Observer.CallsLost = tracer.DetailFunctions, 7
 	raw := encoded(t, s)

@@ -19,7 +19,10 @@ func (o Options) functions(h tracer.Hop) []row {
 		name := "  " + strings.Repeat("  ", f.Depth) + Escape(f.Name)
 		rows = append(rows, o.function(name, h, f.Inclusive, f.Exclusive))
 	}
-	own := o.function("  (own)", h, h.Own, h.Own)
+	if h.Own == nil { // of a document that leaves it out
+		return rows
+	}
+	own := o.function("  (own)", h, *h.Own, *h.Own)
 	own.style = st.dim
 	return append(rows, own)
 }

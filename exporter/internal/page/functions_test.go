@@ -18,9 +18,10 @@ func steady(ns uint64, n int) (l tracer.Latency) {
 // Functions have rows beneath their hop, each inside the one that called it, with
 // what they take alone and their share of the hop.
 func TestFunctionsHaveRows(t *testing.T) {
+	alone := steady(200, 100)
 	p := tracer.Path{
 		Packets: 100, Latency: steady(1000, 100), Hops: []tracer.Hop{{
-			Name: "netfilter/prerouting", Latency: steady(1000, 100), Own: steady(200, 100),
+			Name: "netfilter/prerouting", Latency: steady(1000, 100), Own: &alone,
 			Functions: []tracer.Function{
 				{Name: "nf_nat_inet_fn", Inclusive: steady(800, 100), Exclusive: steady(500, 100)},
 				{Name: "evil\x1b", Depth: 1, Inclusive: steady(300, 100), Exclusive: steady(300, 100)},
