@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	collector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/vethtrace/vethtrace/exporter/internal/sample"
@@ -152,6 +154,38 @@ func TestStopPushesOnceMore(t *testing.T) {
 	}
 }
 
+// remote is a collector that is asked by gRPC.
+type remote struct {
+	collector.UnimplementedMetricsServiceServer
+	sink
+}
+
+// Export implements the service.
+func (r *remote) Export(_ context.Context, request *collector.ExportMetricsServiceRequest) (*collector.ExportMetricsServiceResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = request
+	r.n++
+	return &collector.ExportMetricsServiceResponse{}, nil
+}
+
+func TestPushByGRPC(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, server := &remote{}, grpc.NewServer()
+	collector.RegisterMetricsServiceServer(server, r)
+	go server.Serve(listener)
+	defer server.Stop()
+	if err := pusher(t, "grpc://"+listener.Addr().String()).Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if points := r.metric(t, "vethtrace_hop_latency_seconds").GetExponentialHistogram().GetDataPoints(); r.n != 1 || len(points) == 0 {
+		t.Errorf("%d pushes, %d histograms", r.n, len(points))
+	}
+}
+
 func TestCollectorThatHangsDoesNotKeepTheEnd(t *testing.T) {
 	hold := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hold }))
@@ -172,7 +206,7 @@ func TestWrongEndpoints(t *testing.T) {
 	for _, endpoint := range []string{"", "127.0.0.1:4318", "ftp://x:1", "http://", "::"} {
 		_, err := New(t.Context(), Config{Endpoint: endpoint, Metrics: prometheus.NewRegistry()})
 		var wrong *EndpointError
-		if !errors.As(err, &wrong) {
+		if !errors.As(err, &wrong) || !errors.As(Check(endpoint), &wrong) {
 			t.Errorf("%q: %v", endpoint, err)
 		}
 	}
