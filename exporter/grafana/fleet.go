@@ -57,7 +57,7 @@ func worstFirst() []panel {
 		{
 			title: "Most drops", unit: perSecond, width: 12,
 			description: "The ten containers, hops and reasons with most packets dropped by the kernel.",
-			queries: []query{plain("{{container}} {{hop}} {{reason}}", "topk(%d, %s)", most,
+			queries: []query{plain("{{instance}} {{container}} {{hop}} {{reason}}", "topk(%d, %s)", most,
 				observedRate("drops_total", ofContainer, "instance, container, hop, reason"))},
 		},
 		{
