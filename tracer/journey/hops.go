@@ -99,7 +99,7 @@ func name(from, to Hook, inside bool, c Context) string {
 	if to == KfreeSkb {
 		return after(from, inside, c)
 	}
-	return nameToDevice(from, to)
+	return nameToDevice(from, to, inside)
 }
 
 // nameToNetfilter names a hop that ends at a netfilter border.
@@ -125,8 +125,12 @@ func nameToNetfilter(from Hook, target bool, point Point, border int, inside boo
 	return "routing"
 }
 
-// nameToDevice names a hop that ends at a device or a tracepoint.
-func nameToDevice(from, to Hook) string {
+// nameToDevice names a hop that ends at a device or a tracepoint; inside is
+// whether it began inside a bridge.
+func nameToDevice(from, to Hook, inside bool) string {
+	if _, point, _, ok := from.AsNetfilter(); ok && inside && point == PreRouting {
+		return "bridge" // a tag hides the packet from the hooks behind
+	}
 	switch to {
 	case NetifRx, LoopbackIngress:
 		if from == LoopbackEgress {

@@ -51,6 +51,16 @@ func sequences() map[string]struct {
 			},
 			"netfilter/prerouting routing netfilter/forward netfilter/postrouting bridge softirq gro netfilter/input",
 		},
+		"bridged, with a tag behind PRE_ROUTING": {
+			[]Hook{
+				target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress, host(PreRouting, last), PortEgress, NetifRx, DeviceIngress, target(LocalIn, last),
+			},
+			"netfilter/output veth softirq netfilter/prerouting bridge veth softirq netfilter/input",
+		},
+		"out of the bridge by an uplink, with a tag": {
+			[]Hook{target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress, host(PreRouting, last), UplinkEgress, StartXmit},
+			"netfilter/output veth softirq netfilter/prerouting bridge qdisc",
+		},
 		"out to uplink, bridge netfilter": {
 			[]Hook{
 				target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress, host(PreRouting, last), BridgeIngress,

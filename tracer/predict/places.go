@@ -173,7 +173,11 @@ func (m Model) behindHost(point journey.Point, bridge int, local bool) []place {
 		case journey.PreRouting:
 			translated := at(journey.BridgeEgress, bridge)
 			translated.bridged = true
-			return []place{hostHook(journey.Forward, bridge), at(journey.BridgeIngress, bridge), translated}
+			places := []place{hostHook(journey.Forward, bridge), at(journey.BridgeIngress, bridge), translated}
+			if m.tagged(bridge) {
+				places = append(places, m.ports(bridge)...)
+			}
+			return places
 		case journey.Forward:
 			return []place{hostHook(journey.PostRouting, bridge)}
 		}
@@ -284,12 +288,25 @@ func (m Model) calls(bridge int) bool {
 	return m.IPv6 && calls[1] || !m.IPv6 && calls[0]
 }
 
+// tagged tells whether packets in a bridge can have a VLAN tag, which hides them
+// from netfilter (unless bridge-nf-filter-vlan-tagged is set): at its ports, where these are
+// given one, or from their sender.
+func (m Model) tagged(bridge int) bool {
+	tags := func(e end) bool {
+		return slices.ContainsFunc(e.wiring.Interfaces, func(i topology.Interface) bool { return i.Dev.Kind == "vlan" && i.Inner != nil })
+	}
+	return m.Host.tagged[bridge] || slices.ContainsFunc(m.ends(), tags)
+}
+
 // intoBridge is what a bridge does with a packet that one of its ports receives.
 func (m Model) intoBridge(bridge int) []place {
+	var places []place
 	if m.calls(bridge) {
-		return []place{hostHook(journey.PreRouting, bridge)}
+		if places = append(places, hostHook(journey.PreRouting, bridge)); !m.tagged(bridge) {
+			return places
+		}
 	}
-	return append(m.ports(bridge), at(journey.BridgeIngress, bridge))
+	return append(append(places, m.ports(bridge)...), at(journey.BridgeIngress, bridge))
 }
 
 // upFromBridge is what the IP layer does with what a bridge hands up.
@@ -376,7 +393,11 @@ func (m Model) fromDevice(device int, other bool) []place {
 			port := i.Peer.Index
 			return append(crossed(crossing{intoHost, port}), at(journey.PortIngress, port))
 		case i.Lower != nil:
-			return m.byLower(i.Lower.Index)
+			places := m.byLower(i.Lower.Index)
+			if i.Dev.Kind == "ipvlan" && i.Dev.Mode != "l2" { // the host routes what it sends
+				places = append(places, hostHook(journey.LocalOut, 0))
+			}
+			return places
 		}
 	}
 	return nil

@@ -37,6 +37,7 @@ type Host struct {
 	uplinks map[int][]int   // by index: the bridges that it, or what is stacked on it, is a port of
 	bridges map[int]bool    // by index: whether it is traced
 	calls   map[int][2]bool // bridges that call netfilter for IPv4 and IPv6
+	tagged  map[int]bool    // bridges in which packets can have VLAN tags
 	below   map[int][]int   // devices of the host: those that carry what they send
 	master  map[int]int     // devices of the host: the bridge that they are ports of
 	odd     map[int]bool    // devices of the host whose master (a VRF, Open vSwitch) does what is not known here
@@ -46,7 +47,7 @@ type Host struct {
 // NewHost makes it of what was read: the uplinks and the bridges that are traced, by index.
 func NewHost(view topology.Namespace, switches topology.Switches, uplinks, bridges []int) *Host {
 	h := &Host{
-		uplinks: map[int][]int{}, bridges: map[int]bool{}, calls: map[int][2]bool{}, below: map[int][]int{},
+		uplinks: map[int][]int{}, bridges: map[int]bool{}, calls: map[int][2]bool{}, tagged: map[int]bool{}, below: map[int][]int{},
 		master: map[int]int{}, odd: map[int]bool{}, names: map[int]string{},
 	}
 	for _, link := range view.Links {
@@ -73,12 +74,16 @@ func NewHost(view topology.Namespace, switches topology.Switches, uplinks, bridg
 
 func (h *Host) add(link topology.Link, switches topology.Switches) {
 	h.names[link.Index] = link.Name
+	if link.Kind == "vlan" {
+		h.tagged[link.Parent] = true
+	}
 	if link.Kind == "bridge" {
 		h.bridges[link.Index] = false
 		calls := switches.NFCall
 		if link.Bridge != nil {
 			calls.IPTables = calls.IPTables || link.Bridge.NFCall.IPTables
 			calls.IP6Tables = calls.IP6Tables || link.Bridge.NFCall.IP6Tables
+			h.tagged[link.Index] = h.tagged[link.Index] || link.Bridge.VLANFiltering
 		}
 		h.calls[link.Index] = [2]bool{switches.BridgeNF && calls.IPTables, switches.BridgeNF && calls.IP6Tables}
 		return

@@ -134,6 +134,51 @@ func TestOrdinaryWays(t *testing.T) {
 	}
 }
 
+// A VLAN tag hides packets in a bridge from netfilter, wherever it is given to them.
+func TestTags(t *testing.T) {
+	a, b := behindVeth(portA), behindVeth(portB)
+	inContainer := behindVeth(portB)
+	inContainer.Interfaces = append(inContainer.Interfaces, topology.Interface{
+		Dev: topology.Link{Index: 8, Name: "eth0.10", Kind: "vlan"}, Inner: &topology.Link{Index: inside},
+	})
+	filtering, stacked := world(true), world(true)
+	filtering.Links[2].Bridge = &topology.Bridge{VLANFiltering: true, NFCall: topology.NFCall{IPTables: true}}
+	stacked.Links = append(stacked.Links, topology.Link{Index: 20, Name: "docker0.10", Kind: "vlan", Parent: bridge, ParentNetnsID: -1})
+	for name, c := range map[string]struct {
+		world topology.Namespace
+		other *topology.Wiring
+		may   bool
+	}{
+		"no tags": {world(true), b, false}, "by the bridge": {filtering, b, true}, "by the host": {stacked, b, true}, "by a container": {world(true), inContainer, true},
+	} {
+		m := model(true, a, c.other)
+		m.Host = predict.NewHost(c.world, topology.Switches{BridgeNF: true}, []int{uplink}, []int{bridge, otherBridge})
+		for _, way := range []string{"t:out do x A< B> x di t:in", "t:out do x A< pre B> x di t:in"} {
+			if d := m.Check(hooks(t, way)); (d == nil) != c.may {
+				t.Errorf("%s, %s: %+v", name, way, d)
+			}
+		}
+		if d := m.Check(hooks(t, "t:out do x A< pre fwd B> x di t:in")); d != nil {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
+// The host routes what an ipvlan sends, but in mode l2.
+func TestIPvlan(t *testing.T) {
+	for mode, may := range map[string]bool{"l2": false, "l3": true, "l3s": true} {
+		own := onUplink()
+		own.Interfaces[0].Dev.Kind, own.Interfaces[0].Dev.Mode = "ipvlan", mode
+		m := model(false, own, nil)
+		if d := m.Check(hooks(t, "t:out do out post uo q")); (d == nil) != may {
+			t.Errorf("%s: %+v", mode, d)
+		}
+		if d := m.Check(hooks(t, "t:out do uo q")); d != nil {
+			t.Errorf("%s: %+v", mode, d)
+		}
+	}
+}
+
 // What a model of this world does not have: each is named by its first step that is another one.
 func TestDeviations(t *testing.T) {
 	a, b := behindVeth(portA), behindVeth(portB)
