@@ -61,7 +61,7 @@ func expect(t *testing.T, snapshot tracer.Snapshot, w want) tracer.Path {
 func (s *stage) checkPaths(target tracer.Target) {
 	s.t.Helper()
 	for _, p := range target.Paths {
-		if p.Peer == "unknown" && (p.Family != "ipv6" || p.Protocol != "icmpv6") {
+		if p.Peer == "unknown" && !s.copied && (p.Family != "ipv6" || p.Protocol != "icmpv6") {
 			s.t.Errorf("%s: nobody at the other end of %s", target.Name, describePath(p))
 		}
 		var sum uint64

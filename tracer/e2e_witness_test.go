@@ -36,6 +36,12 @@ func newWitness(ctx context.Context, t *testing.T, s *stage, veth string) *witne
 			delete(@at[args->skbaddr]);
 		}
 		END { print(@seen); clear(@seen); clear(@at); }`, veth)
+	return startWitness(ctx, t, s, script)
+}
+
+// startWitness starts a script that says "ready" first.
+func startWitness(ctx context.Context, t *testing.T, s *stage, script string) *witness {
+	t.Helper()
 	// where nobody has mounted tracefs, it is mounted for the witness alone
 	const inside = `[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec "$@"`
 	w := &witness{cmd: exec.CommandContext(ctx, "sh", "-c", inside, "sh", "bpftrace", "-q", "-B", "line", "-e", script)}

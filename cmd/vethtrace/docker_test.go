@@ -24,7 +24,7 @@ import (
 // TestDocker is the product's main job on a real engine: by name, followed over
 // a restart and a removal, whose namespace is not held.
 func TestDocker(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), dockerTime)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
 	docker := func(args ...string) {
@@ -78,7 +78,7 @@ func TestDocker(t *testing.T) {
 // TestDockerAll: what comes under --all is traced, host mode too, by its
 // control group; what cannot be traced is no error.
 func TestDockerAll(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), dockerTime)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
 	docker := func(args ...string) {
@@ -142,12 +142,15 @@ func startEngineWith(ctx context.Context, t *testing.T, cfg engine.Config) *engi
 const visits = 50
 
 // goneLimit is for a slow and busy machine; without vethtrace letting go, what is waited for never comes.
-const goneLimit = 10 * time.Second
+const goneLimit = 30 * time.Second
+
+// dockerTime is more than the tests of an engine take in a guest by emulation on a busy machine.
+const dockerTime = 5 * time.Minute
 
 // visit waits for the server and asks it for pages.
 func visit(ctx context.Context, t *testing.T, e *engine.Engine, url string) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		status, _, err := e.Client.Get(ctx, url)
 		if err == nil && status == 200 {
 			break

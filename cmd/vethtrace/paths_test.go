@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/internal/lab/engine"
+	"github.com/vethtrace/vethtrace/internal/netns"
 	"github.com/vethtrace/vethtrace/tracer"
 )
 
@@ -20,7 +22,7 @@ import (
 func TestDockerPaths(t *testing.T) {
 	for _, wire := range []lab.WireKind{lab.WireVeth, lab.WireTap} {
 		t.Run(wire.String(), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), dockerTime)
 			defer cancel()
 			e := startEngine(ctx, t, wire)
 			for _, args := range [][]string{
@@ -82,8 +84,56 @@ func packets(of tracer.Target, direction tracer.Direction, peer string) (count u
 	return count, hops
 }
 
+// carried is what the devices of a container but lo have received and sent, by their own count.
+func carried(ctx context.Context, t *testing.T, e *engine.Engine, name string) (packets [2]uint64) {
+	t.Helper()
+	pid, err := e.Docker(ctx, "inspect", "-f", "{{.State.Pid}}", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := netns.Open("/proc/" + pid + "/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	err = ns.Do(func() error {
+		links, err := netlink.LinkList()
+		for _, l := range links {
+			if stats := l.Attrs().Statistics; stats != nil && l.Attrs().Name != "lo" {
+				packets[tracer.Ingress] += stats.RxPackets
+				packets[tracer.Egress] += stats.TxPackets
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packets
+}
+
 func testPublished(ctx context.Context, t *testing.T, e *engine.Engine) {
-	nginx := traced(ctx, t, e, "nginx", func(ctx context.Context) { visit(ctx, t, e, "http://198.51.100.1:8080/") })
+	var begin, end [2]uint64
+	before := carried(ctx, t, e, "nginx")
+	nginx := traced(ctx, t, e, "nginx", func(ctx context.Context) {
+		begin = carried(ctx, t, e, "nginx")
+		visit(ctx, t, e, "http://198.51.100.1:8080/")
+		if r, err := e.Client.HTTP(ctx, "http://198.51.100.1:8080/", visits, lab.LoadConfig{}); err != nil || r.Done != visits {
+			t.Error(r.Done, r.Last, err)
+		}
+		end = carried(ctx, t, e, "nginx")
+	})
+	after := carried(ctx, t, e, "nginx")
+	for d, a := range nginx.Accounting {
+		seen := a.Started + a.Cloned
+		for _, skip := range nginx.Skipped[d] {
+			seen += skip.Count
+		}
+		// what comes while vethtrace attaches and detaches is seen or is not
+		if least, most := end[d]-begin[d], after[d]-before[d]; seen < least || seen > most || least < 2*visits {
+			t.Errorf("%s: %d packets, %d to %d by the container's device", tracer.Direction(d), seen, least, most)
+		}
+	}
 	if nginx.Mode != "bridge" || len(nginx.Interfaces) != 1 || nginx.Interfaces[0].Bridge != "docker0" {
 		t.Errorf("mode %q, interfaces %+v", nginx.Mode, nginx.Interfaces)
 	}

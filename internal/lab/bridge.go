@@ -111,7 +111,7 @@ func (w *World) changeRules(ctx context.Context, edit func(*ruleText)) error {
 		families = append(families, true)
 	}
 	for _, six := range families {
-		t := &ruleText{six: six}
+		t := &ruleText{six: six, legacy: w.cfg.Rules == RulesLegacy}
 		if w.rules[six] {
 			edit(t)
 		} else {

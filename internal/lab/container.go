@@ -29,8 +29,8 @@ const vanishTimeout = 10 * time.Second
 type Container struct {
 	*Node
 	PID     int      // of the holder: /proc/PID/ns/net is the container's namespace
-	HostDev string   // the host's end of the first veth; empty for KindMacvlan
-	Bridge  string   // the first one's name; empty for KindMacvlan
+	HostDev string   // the host's end of the first veth; empty for what is on the uplink
+	Bridge  string   // the first one's name; empty for what is on the uplink
 	Devs    []Attach // all devices but lo, the first one being that of HostDev and Bridge
 	Ports   []Port   // as published
 
@@ -81,10 +81,10 @@ func (w *World) addContainer(ctx context.Context, cfg ContainerConfig) (_ *Conta
 			}
 		}
 	}
-	if cfg.Kind == KindMacvlan {
-		err = w.attachMacvlan(c)
-	} else {
+	if cfg.Kind == KindVeth {
 		err = w.attachBridges(c, cfg)
+	} else {
+		err = w.attachStacked(c, cfg.Kind)
 	}
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (w *World) addContainer(ctx context.Context, cfg ContainerConfig) (_ *Conta
 	}
 	c.PID = c.proc.pid
 	from := w.Host
-	if cfg.Kind == KindMacvlan {
+	if cfg.Kind != KindVeth {
 		from = w.Client // a macvlan does not hear the device that it is on
 	}
 	if err := from.awaitPeer(ctx, c.IP6); err != nil {
@@ -196,23 +196,26 @@ func (n *Node) enslave(dev, master string) error {
 	return nil
 }
 
-// attachMacvlan gives the container a device of its own on the wire.
-func (w *World) attachMacvlan(c *Container) error {
+// attachStacked gives the container a device of its own on the wire.
+func (w *World) attachStacked(c *Container, kind ContainerKind) error {
 	parent, err := w.Host.nl.LinkByName(w.Host.Dev)
 	if err != nil {
 		return fmt.Errorf("look up uplink: %w", err)
 	}
-	w.macvlans++
+	w.stacked++
 	p := wirePlan()
 	four := p.host4.Addr().As4()
-	four[3] = byte(100 + w.macvlans)
+	four[3] = byte(100 + w.stacked)
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.ParentIndex = "eth0", parent.Attrs().Index
+	// Before Linux 6.14 no device of the host may have its name.
+	attrs.Name, attrs.ParentIndex = vethName(), parent.Attrs().Index
 	attrs.Namespace = netlink.NsFd(c.NS.FD())
 	c.IP4 = netip.AddrFrom4(four)
-	attrs.HardwareAddr = containerMAC(c.IP4)
-	if err := w.Host.nl.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}); err != nil {
-		return fmt.Errorf("add macvlan: %w", err)
+	if err := w.Host.nl.LinkAdd(stackedLink(attrs, kind, c.IP4)); err != nil {
+		return fmt.Errorf("add a device upon %s: %w", w.Host.Dev, err)
+	}
+	if err := c.rename(attrs.Name, "eth0"); err != nil {
+		return err
 	}
 	if err := errors.Join(c.linkUp("eth0"), c.addAddr("eth0", netip.PrefixFrom(c.IP4, p.host4.Bits()))); err != nil {
 		return err
@@ -227,6 +230,32 @@ func (w *World) attachMacvlan(c *Container) error {
 	}
 	c.Devs = []Attach{{Dev: "eth0", IP4: c.IP4, IP6: c.IP6}}
 	return c.defaultRoute(p.host4.Addr())
+}
+
+func (n *Node) rename(dev, to string) error {
+	link, err := n.nl.LinkByName(dev)
+	if err == nil {
+		err = n.nl.LinkSetName(link, to)
+	}
+	if err != nil {
+		return fmt.Errorf("rename %s of %s: %w", dev, n.Name, err)
+	}
+	return nil
+}
+
+// stackedLink is the device of a kind; an ipvlan has the address of what it is on.
+func stackedLink(attrs netlink.LinkAttrs, kind ContainerKind, addr netip.Addr) netlink.Link {
+	switch kind {
+	case KindIPvlanL2:
+		return &netlink.IPVlan{LinkAttrs: attrs, Mode: netlink.IPVLAN_MODE_L2}
+	case KindIPvlanL3:
+		return &netlink.IPVlan{LinkAttrs: attrs, Mode: netlink.IPVLAN_MODE_L3}
+	case KindIPvlanL3S:
+		return &netlink.IPVlan{LinkAttrs: attrs, Mode: netlink.IPVLAN_MODE_L3S}
+	case KindVeth, KindMacvlan:
+	}
+	attrs.HardwareAddr = containerMAC(addr)
+	return &netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}
 }
 
 // vethName is one like Docker's.

@@ -52,6 +52,7 @@ type RuleSet int
 const (
 	RulesDocker RuleSet = iota // what Docker 20.10 writes, FORWARD policy DROP
 	RulesNone                  // no table at all
+	RulesLegacy                // those of Docker, by iptables-legacy instead of iptables-nft
 )
 
 // ContainerKind is how a container is connected.
@@ -59,8 +60,11 @@ type ContainerKind int
 
 // The kinds of containers.
 const (
-	KindVeth    ContainerKind = iota // a veth into each of its bridges
-	KindMacvlan                      // a macvlan of the host's uplink, on the wire's subnet
+	KindVeth      ContainerKind = iota // a veth into each of its bridges
+	KindMacvlan                        // a macvlan of the host's uplink, on the wire's subnet
+	KindIPvlanL2                       // an ipvlan of it: not every kernel has them
+	KindIPvlanL3                       // the same, routed by the host: the client needs a route
+	KindIPvlanL3S                      // the same, with the host's netfilter
 )
 
 // Port is one published port.
@@ -92,7 +96,7 @@ type Config struct {
 // ContainerConfig says what container to add to a world.
 type ContainerConfig struct {
 	Name        string
-	Bridge      string   // empty means the world's default bridge; unused for KindMacvlan
+	Bridge      string   // empty means the world's default bridge; unused for what is on the uplink
 	MoreBridges []string // eth1, eth2, ... go there
 	Kind        ContainerKind
 	Ports       []Port // published on the host

@@ -17,6 +17,7 @@ import (
 // ruleText collects lines for iptables-restore, by table. Families differ only where Docker's do.
 type ruleText struct {
 	six         bool
+	legacy      bool // by iptables-legacy
 	filter, nat []string
 }
 
@@ -87,10 +88,14 @@ func (t *ruleText) String() string {
 
 // load feeds the text to iptables-restore (or ip6tables-restore) inside ns, on top of what is there.
 func (t *ruleText) load(ctx context.Context, ns *netns.NS) error {
-	name := "iptables-restore"
+	name := "iptables"
 	if t.six {
-		name = "ip6tables-restore"
+		name = "ip6tables"
 	}
+	if t.legacy {
+		name += "-legacy"
+	}
+	name += "-restore"
 	cmd := exec.CommandContext(ctx, name, "--noflush")
 	cmd.Stdin = strings.NewReader(t.String())
 	var out bytes.Buffer

@@ -28,8 +28,8 @@ type World struct {
 	wire     wire
 	bridges  map[string]*bridge
 	rules    map[bool]bool // whether a family (true: IPv6) has its base rules
-	macvlans int
-	procs    []*child // host-mode servers and proxies
+	stacked  int           // devices upon the uplink
+	procs    []*child      // host-mode servers and proxies
 	close    sync.Once
 	closeErr error
 }

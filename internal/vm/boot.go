@@ -18,7 +18,19 @@ import (
 
 // commandLine of the guest's kernel. Without tsc=reliable and no_timer_check
 // an emulated clock is doubted, and then not used; a busy machine is no lockup.
-const commandLine = "console=ttyS0 8250.nr_uarts=2 panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check nowatchdog random.trust_cpu=on rcupdate.rcu_cpu_stall_suppress=1 loglevel=4"
+const commandLine = "8250.nr_uarts=2 panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check nowatchdog random.trust_cpu=on rcupdate.rcu_cpu_stall_suppress=1 loglevel=4"
+
+// hardware is QEMU for an architecture: a console, and a second serial port
+// that the guest opens by wire.Port.
+func (m machine) hardware() (qemu string, args []string) {
+	if m.arch == "arm64" {
+		return "qemu-system-aarch64", []string{
+			"-machine", "virt", "-cpu", "cortex-a76", "-append", "console=ttyAMA0 " + commandLine, "-serial", "file:" + m.console,
+			"-chardev", "stdio,id=wire", "-device", "pci-serial,chardev=wire",
+		}
+	}
+	return "qemu-system-x86_64", []string{"-cpu", "max", "-append", "console=ttyS0 " + commandLine, "-serial", "file:" + m.console, "-serial", "stdio"}
+}
 
 // acceleration is emulation of both CPUs by one thread. With a thread each, a CPU
 // may still run what the other has just replaced in the kernel's text, as
@@ -30,6 +42,7 @@ const consoleLines = 25
 
 // A machine is a guest to boot.
 type machine struct {
+	arch      string
 	kernel    string
 	initramfs string
 	console   string // file that gets what the kernel says
@@ -45,11 +58,11 @@ func (m machine) boot(ctx context.Context, take func(wire.Message)) (cpu time.Du
 	// The signal at this process's end is tied to the thread that starts the guest.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", acceleration, "-cpu", "max", "-smp", "2", "-m", "2G",
+	qemu, hardware := m.hardware()
+	cmd := exec.CommandContext(ctx, qemu, append(hardware,
+		"-accel", acceleration, "-smp", "2", "-m", "2G",
 		"-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot",
-		"-kernel", m.kernel, "-initrd", m.initramfs, "-append", commandLine,
-		"-serial", "file:"+m.console, "-serial", "stdio") // ttyS0, ttyS1
+		"-kernel", m.kernel, "-initrd", m.initramfs)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	var complaint strings.Builder
 	cmd.Stderr = &complaint

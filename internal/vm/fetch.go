@@ -102,7 +102,8 @@ func (s *Store) download(ctx context.Context, release, dir string) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(part)) }()
 	get := func(names ...string) error {
 		for _, name := range names {
-			if _, err := s.aptIn(ctx, part, "apt-get", "-q", "download", name); err != nil {
+			// the release ends with the architecture
+			if _, err := s.aptIn(ctx, part, "apt-get", "-q", "download", name+":"+release[strings.LastIndexByte(release, '-')+1:]); err != nil {
 				return fmt.Errorf("fetch %s: %w", name, err)
 			}
 		}
@@ -188,7 +189,7 @@ func suiteSources(kernels []Kernel, own string) string {
 		if strings.HasSuffix(k.Suite, "-security") {
 			from = mirror("debian-security", securityMirror)
 		}
-		line := fmt.Sprintf("deb [arch=amd64 signed-by=%s] %s %s main\n", keyring, from, k.Suite)
+		line := fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s main\n", k.arch(), keyring, from, k.Suite)
 		if !slices.Contains(lines, line) {
 			lines = append(lines, line)
 		}
@@ -230,6 +231,9 @@ func (s *Store) aptIn(ctx context.Context, dir, name string, args ...string) (st
 		"-o", "Dir::Etc::sourcelist=" + s.sources(), "-o", "Dir::Etc::sourceparts=/nonexistent",
 		"-o", "Dir::State::lists=" + filepath.Join(apt, "lists"), "-o", "Dir::Cache=" + filepath.Join(apt, "cache"),
 		"-o", "Dir::State::status=/dev/null", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2",
+	}
+	for _, k := range Kernels() {
+		opts = append(opts, "-o", "APT::Architectures::="+k.arch())
 	}
 	cmd := exec.CommandContext(ctx, name, append(opts, args...)...)
 	cmd.Dir = dir

@@ -25,8 +25,9 @@ func programs() []string {
 
 // A load is what a guest gets beside its kernel.
 type load struct {
-	files map[string]string // of this machine, by name in the guest; a directory with what is in it
-	plan  wire.Plan
+	files    map[string]string // of this machine, by name in the guest; a directory with what is in it
+	programs []string          // of this machine
+	plan     wire.Plan
 }
 
 // writeInitramfs writes what the guest finds: the load, the kernel's modules,
@@ -57,7 +58,7 @@ func writeInitramfs(ctx context.Context, to string, img image, l load) (err erro
 			return err
 		}
 	}
-	for _, name := range programs() {
+	for _, name := range l.programs {
 		if err := a.program(ctx, name); err != nil {
 			return err
 		}

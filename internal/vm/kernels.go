@@ -2,11 +2,18 @@
 
 package vm
 
-import "regexp"
+import (
+	"cmp"
+	"regexp"
+)
+
+// mainArch is the architecture of the machines that run guests, and of most guests.
+const mainArch = "amd64"
 
 // Kernel is a row of THE list of kernels.
 type Kernel struct {
 	Name   string // as users say it: 6.12
+	Arch   string // as Debian and Go name it; "": amd64
 	Suite  string // of Debian, that has its packages
 	Image  string // regular expression that the version in the package's name matches; the newest one is taken
 	Users  string // who runs it
@@ -29,7 +36,7 @@ func Kernels() []Kernel {
 		},
 		{
 			Name: "6.12", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "Debian 13, Amazon Linux 2023, RHEL 10", Works: true, Main: true,
-			Groups: []string{"histogram", "journeys", "hooks", "hops", "ways", "accounting", "rules", "functions", "doctor"},
+			Groups: []string{"histogram", "journeys", "hooks", "hops", "ways", "accounting", "rules", "functions", "doctor", "engine", "worlds"},
 		},
 		{
 			Name: "6.18", Suite: "trixie-backports", Image: `6\.18\.\d+\+deb13`, Users: "long-term support", Works: true, Main: true,
@@ -42,17 +49,21 @@ func Kernels() []Kernel {
 	}
 }
 
+// arch is the kernel's architecture.
+func (k Kernel) arch() string { return cmp.Or(k.Arch, mainArch) }
+
 // imagePattern matches the names of the packages of a kernel's images.
 func (k Kernel) imagePattern() (*regexp.Regexp, error) {
-	return regexp.Compile(`^linux-image-(` + k.Image + `-cloud-amd64)$`)
+	return regexp.Compile(`^linux-image-(` + k.Image + `-cloud-` + k.arch() + `)$`)
 }
 
 // Group is a set of tests of one package. Each of them has to run, and to pass.
 type Group struct {
-	Name    string
-	Package string // below the module's root
-	Tests   []string
-	What    string // that they hold
+	Name     string
+	Package  string // below the module's root
+	Tests    []string
+	Programs []string // of this machine that they run, besides those that every guest has
+	What     string   // that they hold
 }
 
 // Groups are the sets of tests that run in guests.
@@ -88,6 +99,9 @@ func Groups() []Group {
 			What: "functions inside a hop: their order, entry before return, times that add up to the hop's, by each provider",
 		},
 		{Name: "doctor", Package: "internal/doctor/probe", Tests: []string{"TestRead"}, What: "the machine is described"},
+		engineGroup(),
+		worldsGroup(),
+		agreementGroup(),
 	}
 }
 
@@ -95,8 +109,8 @@ func Groups() []Group {
 // they depend on. A part that is built into a kernel is no module there.
 func Modules() []string {
 	return []string{
-		"veth", "bridge", "br_netfilter", "macvlan", "dummy", "vxlan", "ifb", "tun",
-		"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_reject_ipv4", "nft_reject_inet", "nft_limit", "nft_queue", "nft_log", "nft_counter",
+		"veth", "bridge", "br_netfilter", "macvlan", "ipvlan", "dummy", "8021q", "vxlan", "ifb", "tun",
+		"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_reject_ipv4", "nft_reject_inet", "nft_limit", "nft_queue", "nft_log", "nft_counter", "nft_fib_ipv4", "nft_fib_ipv6", "nft_fib_inet",
 		"nf_conntrack", "nf_nat", "nf_conntrack_netlink", "nfnetlink_queue", "nf_log_syslog",
 		"ip_tables", "iptable_filter", "iptable_nat", "iptable_raw", "iptable_mangle", "ip6_tables", "ip6table_filter", "ip6table_nat",
 		"xt_MASQUERADE", "xt_nat", "xt_conntrack", "xt_addrtype", "xt_comment", "xt_mark", "xt_tcpudp", "xt_set", "xt_NFQUEUE", "xt_LOG", "xt_limit", "ipt_REJECT", "ip6t_REJECT",

@@ -45,8 +45,8 @@ type Config struct {
 // Runner runs guests, one at a time.
 type Runner struct {
 	cfg   Config
-	built map[string]string // files by name in the guest, but test binaries
-	tests map[string]string // test binaries by package
+	built map[string]string // files by architecture and name in the guest, but test binaries
+	tests map[string]string // test binaries by architecture and package
 }
 
 // NewRunner returns a Runner.
@@ -63,14 +63,14 @@ type ran struct {
 // Run boots a kernel, runs what the list says, and tells how it went. What is
 // not as expected is an error; the result is there all the same if the guest got far enough.
 func (r *Runner) Run(ctx context.Context, k Kernel) (result Result, err error) {
-	if runtime.GOARCH != "amd64" {
-		return result, fmt.Errorf("the guests are amd64, this machine is %s", runtime.GOARCH)
+	if runtime.GOARCH != mainArch {
+		return result, fmt.Errorf("guests are run on %s, this machine is %s", mainArch, runtime.GOARCH)
 	}
 	groups, err := r.groups(k)
 	if err != nil {
 		return result, err
 	}
-	l, err := r.load(ctx, groups)
+	l, err := r.load(ctx, k.arch(), groups)
 	if err != nil {
 		return result, err
 	}
@@ -83,7 +83,7 @@ func (r *Runner) Run(ctx context.Context, k Kernel) (result Result, err error) {
 		return result, err
 	}
 	m := machine{
-		kernel: img.kernel, initramfs: filepath.Join(r.cfg.Work, k.Name+".cpio"),
+		arch: k.arch(), kernel: img.kernel, initramfs: filepath.Join(r.cfg.Work, k.Name+".cpio"),
 		console: filepath.Join(r.cfg.Work, k.Name+".console"), limit: guestLimit + time.Minute,
 	}
 	if err := writeInitramfs(ctx, m.initramfs, img, l); err != nil {
@@ -119,13 +119,16 @@ func (r *Runner) groups(k Kernel) (groups []Group, err error) {
 }
 
 // load builds what guests run, and plans it.
-func (r *Runner) load(ctx context.Context, groups []Group) (l load, err error) {
+func (r *Runner) load(ctx context.Context, arch string, groups []Group) (l load, err error) {
 	if err := os.MkdirAll(r.cfg.Work, 0o755); err != nil {
 		return l, fmt.Errorf("make %s: %w", r.cfg.Work, err)
 	}
 	l = load{files: map[string]string{}, plan: wire.Plan{Limit: guestLimit}}
+	if arch == runtime.GOARCH {
+		l.programs = programs()
+	}
 	for name, pkg := range map[string]string{"/init": "internal/vm/guest", "/usr/bin/vethtrace": "cmd/vethtrace", "/usr/bin/cost": "internal/vm/cost"} {
-		if l.files[name], err = r.build(ctx, r.built, name, pkg, "build"); err != nil {
+		if l.files[name], err = r.build(ctx, r.built, arch+name, pkg, arch, "build"); err != nil {
 			return l, err
 		}
 	}
@@ -134,13 +137,17 @@ func (r *Runner) load(ctx context.Context, groups []Group) (l load, err error) {
 		{Name: runCost, Dir: "/root", Argv: []string{"/usr/bin/cost"}, Limit: runLimit},
 	}
 	for _, g := range groups {
-		binary, err := r.build(ctx, r.tests, g.Package, g.Package, "test", "-c")
+		if len(g.Programs) > 0 && arch != runtime.GOARCH {
+			return l, fmt.Errorf("group %s needs programs, of which this machine has those of %s, the guest is %s", g.Name, runtime.GOARCH, arch)
+		}
+		binary, err := r.build(ctx, r.tests, arch+"/"+g.Package, g.Package, arch, "test", "-c", "-tags", guestTag)
 		if err != nil {
 			return l, err
 		}
 		dir := "/src/" + g.Package
 		file := "/tests/" + strings.ReplaceAll(g.Package, "/", "-") + ".test"
 		l.files[file] = binary
+		l.programs = append(l.programs, g.Programs...)
 		data := filepath.Join(r.cfg.Root, g.Package, "testdata")
 		if _, err := os.Stat(data); err == nil {
 			l.files[dir+"/testdata"] = data
@@ -153,14 +160,14 @@ func (r *Runner) load(ctx context.Context, groups []Group) (l load, err error) {
 }
 
 // build builds a package once; key is what it is known by in done.
-func (r *Runner) build(ctx context.Context, done map[string]string, key, pkg string, how ...string) (string, error) {
+func (r *Runner) build(ctx context.Context, done map[string]string, key, pkg, arch string, how ...string) (string, error) {
 	if done[key] != "" {
 		return done[key], nil
 	}
 	to := filepath.Join(r.cfg.Work, strings.ReplaceAll(strings.Trim(key, "/"), "/", "-")+"."+how[0])
 	// Without symbols a guest has less to copy; cgo would need libraries.
 	cmd := exec.CommandContext(ctx, "go", append(how, "-trimpath", "-ldflags=-s -w", "-o", to, "./"+pkg)...)
-	cmd.Dir, cmd.Env = r.cfg.Root, append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = r.cfg.Root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if _, err := run(cmd); err != nil {
 		return "", err
 	}

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,6 +49,9 @@ func main() {
 
 // first starts the worker and reaps whatever ends until that one does.
 func first() error {
+	if err := ownRoot(); err != nil {
+		return err
+	}
 	if err := mounts(); err != nil {
 		return err
 	}
@@ -66,6 +70,28 @@ func first() error {
 			return fmt.Errorf("wait for the worker: %w", err)
 		}
 	}
+}
+
+// ownRoot makes the root a mount upon the kernel's first one: a container's
+// start leaves its root behind (pivot_root), and the first one cannot be left.
+func ownRoot() error {
+	const at = "/mnt"
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", at, err)
+	}
+	if err := unix.Mount("/", at, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("make a root of our own: %w", err)
+	}
+	if err := unix.Chdir(at); err != nil {
+		return fmt.Errorf("make a root of our own: %w", err)
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("make a root of our own: move it: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("make a root of our own: %w", err)
+	}
+	return nil
 }
 
 // mounts makes what programs expect to be there.
@@ -114,7 +140,7 @@ func (t *teller) tell(m wire.Message) {
 
 // work does what the plan says.
 func work() error {
-	port, err := os.OpenFile(wire.Port, os.O_WRONLY, 0)
+	port, err := os.OpenFile(wire.Port(runtime.GOARCH), os.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("open the port to the host: %w", err)
 	}

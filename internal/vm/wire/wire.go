@@ -13,11 +13,17 @@ import (
 	"time"
 )
 
-// PlanFile is where the guest finds its Plan, Port where it writes Messages.
-const (
-	PlanFile = "/plan.json"
-	Port     = "/dev/ttyS1"
-)
+// PlanFile is where the guest finds its Plan.
+const PlanFile = "/plan.json"
+
+// Port is where a guest of an architecture writes Messages: the console of arm64
+// is of another kind and takes no number.
+func Port(arch string) string {
+	if arch == "arm64" {
+		return "/dev/ttyS0"
+	}
+	return "/dev/ttyS1"
+}
 
 // Plan is what a guest is to do before it switches itself off.
 type Plan struct {
