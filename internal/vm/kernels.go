@@ -36,7 +36,7 @@ func Kernels() []Kernel {
 		},
 		{
 			Name: "6.12", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "Debian 13, Amazon Linux 2023, RHEL 10", Works: true, Main: true,
-			Groups: []string{"histogram", "journeys", "hooks", "hops", "ways", "accounting", "rules", "functions", "doctor", "engine", "worlds"},
+			Groups: []string{"histogram", "journeys", "hooks", "hops", "ways", "accounting", "rules", "functions", "agreement", "doctor", "engine", "worlds"},
 		},
 		{
 			Name: "6.18", Suite: "trixie-backports", Image: `6\.18\.\d+\+deb13`, Users: "long-term support", Works: true, Main: true,
