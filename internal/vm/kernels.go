@@ -46,6 +46,10 @@ func Kernels() []Kernel {
 			Name: "7.3", Suite: "trixie-backports", Image: `7\.3\.\d+\+deb13`, Users: "the newest", Works: true, Main: true,
 			Groups: []string{"histogram", "journeys", "hooks", "hops", "accounting", "functions", "doctor"},
 		},
+		{ // run by "make vm" only; without programs of this machine, which are of another architecture
+			Name: "6.12-arm64", Arch: "arm64", Suite: "bookworm-security", Image: `6\.12\.\d+\+deb12`, Users: "the same on arm64", Works: true, Main: true,
+			Groups: []string{"histogram", "journeys"},
+		},
 	}
 }
 
