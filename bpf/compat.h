@@ -85,6 +85,8 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
 #define VT_COLD_STEP VT_COLD
 /* Both conditions of a loop's exit. */
 #define VT_BOTH(a, b) ((a) && (b))
+/* Keeps an index within the slots. */
+#define VT_SLOT_BOUND(index) asm volatile("%0 &= %1" : "+r"(index) : "i"(VT_SLOTS - 1))
 #endif
 
 /*

@@ -40,6 +40,7 @@
 #include "drop_unseen.h"
 #include "hook_drop.h"
 #include "hook_socket.h"
+#include "hook_call.h"
 
 #include "fallback_netfilter.h"
 #include "fallback_other.h"

@@ -43,7 +43,7 @@ func moveVariables(instructions asm.Instructions, from, to *ebpf.CollectionSpec)
 			return fmt.Errorf("no variable at %d of %s", at, shared)
 		}
 		v := to.Variables[name]
-		if v == nil || v.SectionName != shared || len(v.Value) != len(from.Variables[name].Value) {
+		if v == nil || v.SectionName != shared || len(v.Value) != len(from.Variables[name].Value) && name != slotsVariable {
 			return fmt.Errorf("the other object has no such variable %s", name)
 		}
 		ins.Constant = int64(uint64(v.Offset+inside)<<32 | uint64(uint32(ins.Constant)))

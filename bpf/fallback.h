@@ -69,6 +69,9 @@ __noinline __u64 vt_peek(__u64 address, __u32 size)
  */
 #define VT_BOTH(a, b) (((a) & (b)) != 0)
 
+/* Of as many as there are: fewer where a map may not be as large (bpf/shrink.go). */
+#define VT_SLOT_BOUND(index) asm volatile("%0 &= %1" : "+r"(index) : "r"(cfg_set_mask * VT_WAYS + VT_WAYS - 1))
+
 extern __u64 vt_base[8]; /* maps.h */
 
 /* Where vt_base is. Writer and reader: each program, always the same value. */

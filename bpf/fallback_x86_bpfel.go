@@ -30,6 +30,10 @@ const (
 	FallbackMapVtWaiting          = "vt_waiting"
 	FallbackProgVtBridgeEgress    = "vt_bridge_egress"
 	FallbackProgVtBridgeIngress   = "vt_bridge_ingress"
+	FallbackProgVtCallEnter       = "vt_call_enter"
+	FallbackProgVtCallKprobe      = "vt_call_kprobe"
+	FallbackProgVtCallLeave       = "vt_call_leave"
+	FallbackProgVtCallMulti       = "vt_call_multi"
 	FallbackProgVtCopyDatagram    = "vt_copy_datagram"
 	FallbackProgVtDataReady       = "vt_data_ready"
 	FallbackProgVtDataReadyEnter  = "vt_data_ready_enter"
@@ -165,6 +169,10 @@ type FallbackSpecs struct {
 type FallbackProgramSpecs struct {
 	VtBridgeEgress    *ebpf.ProgramSpec `ebpf:"vt_bridge_egress"`
 	VtBridgeIngress   *ebpf.ProgramSpec `ebpf:"vt_bridge_ingress"`
+	VtCallEnter       *ebpf.ProgramSpec `ebpf:"vt_call_enter"`
+	VtCallKprobe      *ebpf.ProgramSpec `ebpf:"vt_call_kprobe"`
+	VtCallLeave       *ebpf.ProgramSpec `ebpf:"vt_call_leave"`
+	VtCallMulti       *ebpf.ProgramSpec `ebpf:"vt_call_multi"`
 	VtCopyDatagram    *ebpf.ProgramSpec `ebpf:"vt_copy_datagram"`
 	VtDataReady       *ebpf.ProgramSpec `ebpf:"vt_data_ready"`
 	VtDataReadyEnter  *ebpf.ProgramSpec `ebpf:"vt_data_ready_enter"`
@@ -397,6 +405,10 @@ type FallbackVariables struct {
 type FallbackPrograms struct {
 	VtBridgeEgress    *ebpf.Program `ebpf:"vt_bridge_egress"`
 	VtBridgeIngress   *ebpf.Program `ebpf:"vt_bridge_ingress"`
+	VtCallEnter       *ebpf.Program `ebpf:"vt_call_enter"`
+	VtCallKprobe      *ebpf.Program `ebpf:"vt_call_kprobe"`
+	VtCallLeave       *ebpf.Program `ebpf:"vt_call_leave"`
+	VtCallMulti       *ebpf.Program `ebpf:"vt_call_multi"`
 	VtCopyDatagram    *ebpf.Program `ebpf:"vt_copy_datagram"`
 	VtDataReady       *ebpf.Program `ebpf:"vt_data_ready"`
 	VtDataReadyEnter  *ebpf.Program `ebpf:"vt_data_ready_enter"`
@@ -438,6 +450,10 @@ func (p *FallbackPrograms) Close() error {
 	return _FallbackClose(
 		p.VtBridgeEgress,
 		p.VtBridgeIngress,
+		p.VtCallEnter,
+		p.VtCallKprobe,
+		p.VtCallLeave,
+		p.VtCallMulti,
 		p.VtCopyDatagram,
 		p.VtDataReady,
 		p.VtDataReadyEnter,

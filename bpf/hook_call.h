@@ -245,6 +245,7 @@ static __always_inline __u64 vt_enter_by_registers(struct vt_registers *regs, __
 	return vt_entered(vt_address_of(vt_argument(regs, VT_COOKIE_ARGUMENT(cookie)), cookie), function);
 }
 
+#ifndef VT_FALLBACK /* no kernel with sessions lacks what it needs */
 /* Entry and return of any number of functions. Tells whether it wants the return. */
 SEC("kprobe.session")
 int vt_call_session(struct vt_registers *ctx)
@@ -263,6 +264,7 @@ int vt_call_session(struct vt_registers *ctx)
 	*owner = vt_enter_by_registers(ctx, cookie);
 	return !(*owner && VT_COOKIE_RETURNS(cookie));
 }
+#endif
 
 /* Entries of any number of functions. */
 SEC("kprobe.multi")

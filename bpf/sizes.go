@@ -3,7 +3,8 @@ package bpf
 // Sizes of the kernel side's tables, as bpf/maps.h and bpf/journey.h have them;
 // a test holds them to the object's own types.
 const (
-	Slots     = 8 * 1024
+	Ways      = 8
+	Slots     = Ways * 1024
 	Devices   = 16384
 	Addresses = 16384
 	Targets   = 4096

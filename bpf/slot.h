@@ -89,7 +89,7 @@ static __always_inline struct vt_slot *vt_slot_of(struct vt_found found)
 	__u32 index = found.index;
 
 	/* once more, where the verifier sees it: a spilled register loses its bounds */
-	asm volatile("%0 &= %1" : "+r"(index) : "i"(VT_SLOTS - 1));
+	VT_SLOT_BOUND(index);
 	return &vt_slots[index];
 }
 

@@ -221,6 +221,26 @@ func (c *choice) failed(rows []HookSpec, program string, err error) {
 	}
 }
 
+// loadEarly begins to load what takes the place of a program of the main object.
+func (c *choice) loadEarly(rows []HookSpec, program string) {
+	var names []string
+	for _, h := range rows {
+		if one, ok := c.now(h); !ok || h.Program != program || !one.fallback {
+			continue
+		} else if one.provider == ProviderTrampoline && one.program == "" {
+			names = append(names, trampolinePrograms()...)
+		} else {
+			names = append(names, one.program)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	if object, err := c.fallback(); err == nil { // else attaching tells
+		object.loadEarly(names)
+	}
+}
+
 // whyMissing joins what was tried.
 func whyMissing(tried []Attempted) error {
 	var errs []error

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
+
+	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/internal/lab"
 	"github.com/vethtrace/vethtrace/tracer"
 )
@@ -82,11 +85,43 @@ func providers(t *testing.T, snapshot tracer.Snapshot, want map[string]tracer.Pr
 // Without netfilter by any provider journeys end at their targets' devices, and
 // the run says what it lacks.
 func TestWithoutNetfilter(t *testing.T) {
+	snapshot := withoutNetfilter(t, tracer.Config{})
+	lost := map[string]string{}
+	for _, m := range snapshot.Missing {
+		lost[m.Hook] = m.Why
+	}
+	for _, hook := range []string{"target/input/last", "host/forward/first", "target/output/first", "host/input/last"} {
+		if !strings.Contains(lost[hook], "netfilter: not to be used") || !strings.Contains(lost[hook], "fentry: not to be used") {
+			t.Errorf("%s: %q", hook, lost[hook])
+		}
+	}
+	if len(snapshot.Notes) == 0 || !strings.Contains(strings.Join(snapshot.Notes, "\n"), "detail devices") {
+		t.Errorf("notes: %q", snapshot.Notes)
+	}
+}
+
+// Where variables must be small there are fewer slots, and the fallback's
+// programs do all: the main object's, whose bounds are others, are not loaded.
+func TestSmallVariables(t *testing.T) {
+	snapshot := withoutNetfilter(t, tracer.Config{}.WithObject(func() (*ebpf.CollectionSpec, error) {
+		o, err := bpf.LoadKernel()
+		if err == nil {
+			err = bpf.Shrink(o)
+		}
+		return o, err
+	}))
+	providers(t, snapshot, map[string]tracer.Provider{"uplink/ingress": tracer.ProviderClsact, "device/egress": tracer.ProviderClsact, "kfree_skb": tracer.ProviderRawTracepoint})
+}
+
+// withoutNetfilter traces with borders of devices alone.
+func withoutNetfilter(t *testing.T, cfg tracer.Config) tracer.Snapshot {
+	t.Helper()
 	s := newStage(t, lab.Config{
 		Wire: lab.WireVeth, Names: []string{"nginx", "c2"},
 		Ports: []lab.Port{{Host: 8080, Container: 80}, {Host: 7007, Container: 7, Proto: "udp"}},
 	})
-	s.open(tracer.Config{Refuse: []tracer.Provider{tracer.ProviderNetfilter, tracer.ProviderTrampoline}}, "nginx", "c2")
+	cfg.Refuse = []tracer.Provider{tracer.ProviderNetfilter, tracer.ProviderTrampoline}
+	s.open(cfg, "nginx", "c2")
 	w := s.world
 	s.exact(w.Client.HTTP(s.ctx, "http://198.51.100.1:8080/", 20, lab.LoadConfig{KeepAlive: true}))
 	s.udp(w.Client, w.Host.IP4, 7007, 20)
@@ -106,16 +141,5 @@ func TestWithoutNetfilter(t *testing.T) {
 	if snapshot.Detail != tracer.DetailDevices {
 		t.Errorf("detail %s", snapshot.Detail)
 	}
-	lost := map[string]string{}
-	for _, m := range snapshot.Missing {
-		lost[m.Hook] = m.Why
-	}
-	for _, hook := range []string{"target/input/last", "host/forward/first", "target/output/first", "host/input/last"} {
-		if !strings.Contains(lost[hook], "netfilter: not to be used") || !strings.Contains(lost[hook], "fentry: not to be used") {
-			t.Errorf("%s: %q", hook, lost[hook])
-		}
-	}
-	if len(snapshot.Notes) == 0 || !strings.Contains(strings.Join(snapshot.Notes, "\n"), "detail devices") {
-		t.Errorf("notes: %q", snapshot.Notes)
-	}
+	return snapshot
 }

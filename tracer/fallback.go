@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -15,8 +17,8 @@ import (
 )
 
 // fallback is the object for kernels that lack what the main one needs. Its
-// programs are loaded one by one, when a hook comes down to them, with the maps
-// and variables of the main one.
+// programs are loaded when a hook comes down to them, with the maps and variables
+// of the main one: several at once, as the verifier is what a user waits for.
 type fallback struct {
 	spec   *ebpf.CollectionSpec
 	shared map[string]*ebpf.Map // the main object's, and its own
@@ -24,9 +26,17 @@ type fallback struct {
 	types  *btf.Cache
 
 	mu          sync.Mutex
-	programs    map[string]*ebpf.Program
-	failed      map[string]error
+	loads       map[string]*fallbackLoad
+	loaded      []*ebpf.Program
+	early       sync.WaitGroup // loads that nobody waits for yet
 	trampolines trampolines
+}
+
+// fallbackLoad is a program that is loaded once.
+type fallbackLoad struct {
+	once    sync.Once
+	program *ebpf.Program
+	err     error
 }
 
 // newFallback makes its maps. main has been configured, and its maps have their
@@ -52,7 +62,7 @@ func newFallback(main *ebpf.CollectionSpec, shared map[string]*ebpf.Map, types *
 	if err := freeze(spec); err != nil {
 		return nil, err
 	}
-	f := &fallback{spec: spec, shared: maps.Clone(shared), types: types, programs: map[string]*ebpf.Program{}, failed: map[string]error{}}
+	f := &fallback{spec: spec, shared: maps.Clone(shared), types: types, loads: map[string]*fallbackLoad{}}
 	f.spec.Variables = nil
 	bare := spec.Copy()
 	bare.Programs = nil
@@ -79,36 +89,68 @@ func isConstant(section string) bool { return section == ".rodata" }
 // program loads one, once.
 func (f *fallback) program(name string) (*ebpf.Program, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.load(name)
+	one := f.loads[name]
+	if one == nil {
+		one = &fallbackLoad{}
+		f.loads[name] = one
+	}
+	f.mu.Unlock()
+	one.once.Do(func() { one.program, one.err = f.load(name) })
+	return one.program, one.err
+}
+
+// loadEarly begins to load programs that are about to be attached.
+func (f *fallback) loadEarly(names []string) {
+	next := make(chan string, len(names))
+	for _, name := range names {
+		next <- name
+	}
+	close(next)
+	for range min(runtime.GOMAXPROCS(0), mostLoaders, len(names)) {
+		f.early.Go(func() {
+			for name := range next {
+				_, _ = f.program(name) // whoever attaches it is told
+			}
+		})
+	}
 }
 
 func (f *fallback) load(name string) (*ebpf.Program, error) {
-	if program, err := f.programs[name], f.failed[name]; program != nil || err != nil {
-		return program, err
-	}
 	spec := f.spec.Programs[name]
 	if spec == nil {
-		f.failed[name] = fmt.Errorf("the fallback BPF object has no program %s", name)
-		return nil, f.failed[name]
+		return nil, fmt.Errorf("the fallback BPF object has no program %s", name)
 	}
-	part := f.spec.Copy()
-	part.Programs = map[string]*ebpf.ProgramSpec{name: spec}
-	coll, err := ebpf.NewCollectionWithOptions(part, collectionOptions(f.shared, f.types))
+	if err := lacks(spec, f.types); err != nil {
+		return nil, err
+	}
+	program, err := f.loadSpec(spec, f.types)
 	if err != nil {
-		f.failed[name] = loadError(err)
-		return nil, f.failed[name]
+		return nil, loadError(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.loaded = append(f.loaded, program)
+	return program, nil
+}
+
+// loadSpec loads a program of the object, or one that was made of it.
+func (f *fallback) loadSpec(spec *ebpf.ProgramSpec, types *btf.Cache) (*ebpf.Program, error) {
+	part := f.spec.Copy()
+	part.Programs = map[string]*ebpf.ProgramSpec{spec.Name: spec}
+	coll, err := ebpf.NewCollectionWithOptions(part, collectionOptions(f.shared, types))
+	if err != nil {
+		return nil, err
 	}
 	defer coll.Close()
-	f.programs[name] = coll.DetachProgram(name)
-	return f.programs[name], nil
+	return coll.DetachProgram(spec.Name), nil
 }
 
 // each gives out the programs that are loaded.
 func (f *fallback) each(do func(*ebpf.Program)) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, program := range f.programs {
+	loaded := slices.Clone(f.loaded)
+	f.mu.Unlock()
+	for _, program := range loaded {
 		do(program)
 	}
 }
@@ -126,10 +168,9 @@ func (f *fallback) attach(name string) (link.Link, error) {
 }
 
 func (f *fallback) close() error {
+	f.early.Wait()
 	errs := []error{f.trampolines.close()}
-	for _, program := range f.programs {
-		errs = append(errs, program.Close())
-	}
+	f.each(func(program *ebpf.Program) { errs = append(errs, program.Close()) })
 	f.own.Close()
 	return errors.Join(errs...)
 }

@@ -26,17 +26,18 @@ const (
 // functionProvider is one way to be called when a packet enters a function.
 type functionProvider struct {
 	name    Provider
-	returns bool // tells also of returns
+	returns bool   // tells also of returns
+	program string // that is attached at entries
 	needs   string
 	attach  func(*functions) error
 }
 
 func functionProviders() []functionProvider {
 	return []functionProvider{
-		{ProviderSession, true, "CONFIG_FPROBE (Linux 6.10)", (*functions).attachSession},
-		{ProviderTracing, true, "BPF trampolines (Linux 5.5)", (*functions).attachTracing},
-		{ProviderMulti, false, "CONFIG_FPROBE (Linux 5.18)", (*functions).attachMulti},
-		{ProviderKprobe, false, "CONFIG_KPROBES", (*functions).attachKprobes},
+		{ProviderSession, true, "vt_call_session", "CONFIG_FPROBE (Linux 6.10)", (*functions).attachSession},
+		{ProviderTracing, true, "vt_call_enter", "BPF trampolines (Linux 5.5)", (*functions).attachTracing},
+		{ProviderMulti, false, "vt_call_multi", "CONFIG_FPROBE (Linux 5.18)", (*functions).attachMulti},
+		{ProviderKprobe, false, "vt_call_kprobe", "CONFIG_KPROBES", (*functions).attachKprobes},
 	}
 }
 
@@ -47,14 +48,30 @@ type functions struct {
 	missing  []string         // of detail functions, that this kernel lacks
 	by       Provider
 	refused  []string // what providers before that one said
-	programs map[string]*ebpf.ProgramSpec
 	types    *btf.Cache
-	load     func(*ebpf.ProgramSpec) (*ebpf.Program, error)
+	main     functionObject
+	fallback func() (*fallback, error) // takes the place of main where that cannot be loaded
+	object   functionObject            // that is being tried, or has worked
 	loaded   []*ebpf.Program
 	links    []link.Link
 	attached *tally
 	told     func(doing string, done, total int)
 }
+
+// functionObject has programs that are attached to functions.
+type functionObject struct {
+	programs map[string]*ebpf.ProgramSpec
+	load     func(*ebpf.ProgramSpec) (*ebpf.Program, error)
+}
+
+// notLoadedError is of a program that the kernel does not load: another object's may do.
+type notLoadedError struct{ err error }
+
+// Error says what the kernel said.
+func (e *notLoadedError) Error() string { return e.err.Error() }
+
+// Unwrap returns that.
+func (e *notLoadedError) Unwrap() error { return e.err }
 
 // wantsFunctions tells whether functions of the kernel are to be probed.
 func (c Config) wantsFunctions() bool { return c.functions || len(c.Probes) > 0 }
@@ -100,7 +117,7 @@ func (t *Tracer) probe() error {
 	if t.functions == nil {
 		return nil
 	}
-	t.functions.attached = t.attached
+	t.functions.attached, t.functions.fallback = t.attached, t.choice.fallback
 	if err := t.functions.attach(t.cfg.FunctionsBy); err != nil {
 		return err
 	}
@@ -126,8 +143,7 @@ func (f *functions) attach(only Provider) error {
 		if only != "" && provider.name != only {
 			continue
 		}
-		f.by = provider.name
-		err := provider.attach(f)
+		err := f.try(provider)
 		if err == nil {
 			return nil
 		}
@@ -141,6 +157,32 @@ func (f *functions) attach(only Provider) error {
 		Needs:   "CONFIG_FPROBE (kprobe.session since Linux 6.10, kprobe.multi since 5.18), BPF trampolines (fentry) or CONFIG_KPROBES",
 		Err:     errors.New(strings.Join(f.refused, "; ")),
 	}
+}
+
+// try attaches by a provider, with the fallback's programs where those of the
+// main object cannot be loaded.
+func (f *functions) try(provider functionProvider) error {
+	f.by, f.object = provider.name, f.main
+	probes := f.probes
+	err := provider.attach(f)
+	var notLoaded *notLoadedError
+	if err == nil || !errors.As(err, &notLoaded) {
+		return err
+	}
+	object, other := f.fallback()
+	if other != nil {
+		return errors.Join(err, other)
+	}
+	programs := functionPrograms(object.spec)
+	if programs[provider.program] == nil {
+		return err
+	}
+	if other := f.close(); other != nil {
+		return errors.Join(err, other)
+	}
+	f.probes = probes
+	f.object = functionObject{programs, func(spec *ebpf.ProgramSpec) (*ebpf.Program, error) { return object.loadSpec(spec, f.types) }}
+	return provider.attach(f)
 }
 
 // refusal is what a kernel that lacks a provider says, in few words. The
@@ -157,7 +199,7 @@ func refusal(err error) string {
 }
 
 func (f *functions) program(name string) (*ebpf.ProgramSpec, error) {
-	spec := f.programs[name]
+	spec := f.object.programs[name]
 	if spec == nil {
 		return nil, fmt.Errorf("no program %s", name)
 	}
@@ -166,9 +208,9 @@ func (f *functions) program(name string) (*ebpf.ProgramSpec, error) {
 
 // start loads a program that is kept until close.
 func (f *functions) start(spec *ebpf.ProgramSpec) (*ebpf.Program, error) {
-	program, err := f.load(spec)
+	program, err := f.object.load(spec)
 	if err != nil {
-		return nil, err
+		return nil, &notLoadedError{err}
 	}
 	f.loaded = append(f.loaded, program)
 	return program, nil

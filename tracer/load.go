@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/bpf"
 )
@@ -124,7 +125,7 @@ func load(o object, cfg Config, f facts, fns *functions, by *choice) (*kernel, e
 	}
 	resize(spec, size)
 	if fns != nil {
-		fns.programs = functionPrograms(spec)
+		fns.main.programs = functionPrograms(spec)
 	}
 	if err := configure(o, cfg, f, size, cpus); err != nil {
 		return nil, err
@@ -133,24 +134,22 @@ func load(o object, cfg Config, f facts, fns *functions, by *choice) (*kernel, e
 		spec.Programs[name] = spec.Programs[original].Copy()
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !f.programs[name] || !by.loads(name) })
-	variables := spec.Variables
-	if err := freeze(spec); err != nil {
-		return nil, err
+	coll, err := makeMaps(spec)
+	if errors.Is(err, unix.E2BIG) { // before Linux 6.0
+		if err = bpf.Shrink(spec); err == nil {
+			coll, err = makeMaps(spec)
+		}
 	}
-	// the library would map their memory until the garbage collector comes by: longer than to Close
-	spec.Variables = nil
-	wanted := spec.Programs
-	spec.Programs = nil
-	coll, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, loadError(err)
 	}
-	spec.Variables = variables
+	wanted := spec.Programs
+	spec.Programs = nil
 	k := &kernel{programs: map[string]*ebpf.Program{}}
 	k.object, k.shared = o, maps.Clone(coll.Maps)
 	k.loader = newLoader(o, wanted, maps.Clone(coll.Maps))
 	if fns != nil {
-		fns.load = programLoader(o, maps.Clone(coll.Maps), fns.types)
+		fns.main.load = programLoader(o, maps.Clone(coll.Maps), fns.types)
 	}
 	k.bss = coll.DetachMap(".bss")
 	if err := coll.Assign(&k.maps); err != nil {
@@ -163,6 +162,17 @@ func load(o object, cfg Config, f facts, fns *functions, by *choice) (*kernel, e
 	}
 	k.reasons = sync.OnceValue(func() map[uint32]string { return dropReasons(o.types) })
 	return k, nil
+}
+
+// makeMaps makes the maps of an object, with its configuration as it is.
+func makeMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	if err := freeze(spec); err != nil {
+		return nil, err
+	}
+	bare := *spec
+	// the library would map their memory until the garbage collector comes by: longer than to Close
+	bare.Variables, bare.Programs = nil, nil
+	return ebpf.NewCollection(&bare)
 }
 
 // freeze writes the configuration into the section that it is loaded from.

@@ -134,27 +134,54 @@ func collectionOptions(shared map[string]*ebpf.Map, types *btf.Cache) ebpf.Colle
 	return opts
 }
 
-// lacks tells that the kernel has not a function that a program calls. Loading it
-// would tell too, after a look at the types of all modules, which takes seconds.
+// lacks tells that the kernel has not a function that a program calls, or the
+// place that it is for. Loading it would tell too, after a look at the types of
+// all modules, which takes seconds.
 func lacks(program *ebpf.ProgramSpec, types *btf.Cache) error {
+	if err := lacksCalls(program, types); err != nil {
+		return err
+	}
+	kernel, err := types.Kernel()
+	if err != nil {
+		return nil //nolint:nilerr // loading tells
+	}
+	there, what := true, "tracepoint"
+	switch program.AttachType {
+	case ebpf.AttachTraceRawTp:
+		there = has[*btf.Typedef](kernel, "btf_trace_"+program.AttachTo)
+	case ebpf.AttachTraceFEntry, ebpf.AttachTraceFExit:
+		there, what = has[*btf.Func](kernel, program.AttachTo), "function"
+	}
+	if !there {
+		return lacksError(program, what, program.AttachTo)
+	}
+	return nil
+}
+
+// lacksCalls tells that the kernel has not a function that a program calls.
+func lacksCalls(program *ebpf.ProgramSpec, types *btf.Cache) error {
 	kernel, err := types.Kernel()
 	if err != nil {
 		return nil //nolint:nilerr // loading tells
 	}
 	for i := range program.Instructions {
-		ins := &program.Instructions[i]
-		if !ins.IsKfuncCall() {
-			continue
-		}
-		var function *btf.Func
-		if err := kernel.TypeByName(ins.Reference(), &function); errors.Is(err, btf.ErrNotFound) {
-			return &UnsupportedError{
-				Feature: "load " + program.Name, Needs: "the kernel's function " + ins.Reference() + " (Linux 6.2)",
-				Err: fmt.Errorf("%s: %w", ins.Reference(), btf.ErrNotFound),
-			}
+		if ins := &program.Instructions[i]; ins.IsKfuncCall() && !has[*btf.Func](kernel, ins.Reference()) {
+			return lacksError(program, "function", ins.Reference())
 		}
 	}
 	return nil
+}
+
+func lacksError(program *ebpf.ProgramSpec, what, name string) error {
+	return &UnsupportedError{
+		Feature: "load " + program.Name, Needs: "the kernel's " + what + " " + name, Err: fmt.Errorf("%s: %w", name, btf.ErrNotFound),
+	}
+}
+
+// has tells whether there is a type of that kind and name.
+func has[T btf.Type](types *btf.Spec, name string) bool {
+	var found T
+	return !errors.Is(types.TypeByName(name, &found), btf.ErrNotFound)
 }
 
 // functionPrograms are those that are attached to functions of the kernel.
@@ -173,6 +200,9 @@ func programLoader(o object, shared map[string]*ebpf.Map, types *btf.Cache) func
 	part := o.spec.Copy()
 	part.Variables = nil
 	return func(program *ebpf.ProgramSpec) (*ebpf.Program, error) {
+		if err := lacksCalls(program, types); err != nil {
+			return nil, err
+		}
 		part.Programs = map[string]*ebpf.ProgramSpec{program.Name: program}
 		coll, err := ebpf.NewCollectionWithOptions(part, collectionOptions(shared, types))
 		if err != nil {
@@ -244,7 +274,7 @@ func (s *schedule) add(program string, attach func() error) {
 // run attaches each program as soon as it is loaded, null programs last: of two
 // tracepoint programs, or two of tcx, the one that was attached first runs first.
 // failed is told of those that cannot be loaded; what they were for is attached
-// by other providers, or not at all.
+// by other providers, or not at all, when all others stand: meanwhile these load theirs.
 func (s *schedule) run(k *kernel, failed func(name string, err error)) error {
 	err := k.loader.each(func(one loadedProgram) error {
 		if one.err != nil {
@@ -252,8 +282,8 @@ func (s *schedule) run(k *kernel, failed func(name string, err error)) error {
 		} else {
 			k.programs[one.name] = one.program
 		}
-		if strings.HasPrefix(one.name, nullPrefix) {
-			return nil
+		if one.err != nil || strings.HasPrefix(one.name, nullPrefix) {
+			return nil //nolint:nilerr // it was told
 		}
 		return s.attach(one.name)
 	})

@@ -91,8 +91,9 @@ func newMemory(spec *ebpf.CollectionSpec, maps *bpf.KernelMaps, bss *ebpf.Map, s
 		return nil, err
 	}
 	at := func(name string) uint32 { return spec.Variables[name].Offset }
-	m.owners = within[uint64](m.bss, at("vt_owners"), bpf.Slots)
-	m.slots = within[bpf.KernelVtSlot](m.bss, at("vt_slots"), bpf.Slots)
+	slots := len(spec.Variables["vt_slots"].Value) / int(unsafe.Sizeof(bpf.KernelVtSlot{})) // fewer where variables must be small
+	m.owners = within[uint64](m.bss, at("vt_owners"), slots)
+	m.slots = within[bpf.KernelVtSlot](m.bss, at("vt_slots"), slots)
 	m.devices = within[bpf.KernelVtDevice](m.bss, at("vt_devices"), bpf.Devices)
 	m.portOf = within[uint32](m.bss, at("vt_port_index"), bpf.Targets)
 	m.address = within[bpf.KernelVtAddress](m.bss, at("vt_addresses"), bpf.Addresses)

@@ -16,13 +16,15 @@ func (t *Tracer) edgeRows() []HookSpec {
 	return rows
 }
 
-// failed notes that a program cannot be loaded here.
+// failed notes that a program cannot be loaded here, and begins to load what
+// takes its place.
 func (t *Tracer) failed(program string, err error) {
 	t.cfg.Log.Debug("a program cannot be loaded", "program", program, "error", err)
 	t.choice.failed(t.cfg.hooks(), program, err)
 	for border := 1; border < lastBorder; border++ { // of detail tables, which THE table does not have
 		t.choice.failed([]HookSpec{borderRow(border)}, program, err)
 	}
+	t.choice.loadEarly(t.cfg.hooks(), program)
 }
 
 // borderRow stands for the borders between chains with that number, wherever they are.

@@ -21,11 +21,12 @@ func TryFunctions(cfg Config) (tried []Attempted, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, fns.close(), k.close()) }()
+	fns.fallback = k.fallbackFor(0, 0)
 	probes := fns.probes
 	for _, provider := range functionProviders() {
 		one := Attempted{Provider: provider.name}
-		fns.by, fns.probes = provider.name, probes
-		if refused := provider.attach(fns); refused != nil {
+		fns.probes = probes
+		if refused := fns.try(provider); refused != nil {
 			one.Err = &UnsupportedError{
 				Feature: "probe functions by " + string(provider.name), Needs: provider.needs, Err: errors.New(refusal(refused)),
 			}
