@@ -37,6 +37,12 @@ func (m machine) hardware() (qemu string, args []string) {
 // attaching to a tracepoint does: the breakpoint that it meets is nobody's then, and the kernel panics.
 const acceleration = "tcg,thread=single"
 
+// bootLimit is how long a guest may take to its process 1, which is there after 3 s on a machine that does nothing else.
+const bootLimit = 4 * time.Minute
+
+// errNotBooted is why a guest is ended that has not told that it is there.
+var errNotBooted = fmt.Errorf("not booted within %v", bootLimit)
+
 // consoleLines of a guest that failed are told.
 const consoleLines = 25
 
@@ -55,6 +61,10 @@ type machine struct {
 func (m machine) boot(ctx context.Context, take func(wire.Message)) (cpu time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	booting := time.AfterFunc(bootLimit, func() { end(errNotBooted) })
+	defer booting.Stop()
 	// The signal at this process's end is tied to the thread that starts the guest.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -76,6 +86,7 @@ func (m machine) boot(ctx context.Context, take func(wire.Message)) (cpu time.Du
 	var off bool
 	var failed string
 	readErr := wire.Read(out, func(message wire.Message) {
+		booting.Stop()
 		off = off || message.Kind == wire.Off
 		if message.Kind == wire.Failed {
 			failed = message.Text
@@ -88,7 +99,7 @@ func (m machine) boot(ctx context.Context, take func(wire.Message)) (cpu time.Du
 	case failed != "":
 		err = errors.New(failed)
 	case ctx.Err() != nil:
-		err = fmt.Errorf("ended after %v: %w", m.limit, ctx.Err())
+		err = fmt.Errorf("ended: %w", context.Cause(ctx))
 	case err == nil && !off:
 		err = errors.New("it did not tell its end")
 	case err == nil:

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Where Debian's packages come from unless this machine's apt has another mirror.
@@ -27,7 +28,35 @@ const (
 type Store struct {
 	Dir    string
 	Update bool // ask for newer packages although there are some
-	listed bool // the package lists were read in this run
+
+	mu     sync.Mutex      // held while an image is fetched or unpacked
+	listed map[string]bool // suites whose package lists were read in this run
+}
+
+// StoreVariable of the environment names a Store's directory.
+const StoreVariable = "VETHTRACE_KERNELS"
+
+// OpenStore makes a Store's directory, if it is not there. "": that of the
+// environment, or else one in the user's cache.
+func OpenStore(dir string, update bool) (*Store, error) {
+	if dir == "" {
+		dir = os.Getenv(StoreVariable)
+	}
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("find a place for kernels (or set %s): %w", StoreVariable, err)
+		}
+		dir = filepath.Join(cache, "vethtrace", "kernels")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", dir, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make a place for kernels: %w", err)
+	}
+	return &Store{Dir: dir, Update: update, listed: map[string]bool{}}, nil
 }
 
 // packages finds or fetches the packages of a kernel. It returns their directory
@@ -42,10 +71,10 @@ func (s *Store) packages(ctx context.Context, k Kernel) (dir, release string, er
 			return filepath.Join(s.Dir, "packages", release), release, nil
 		}
 	}
-	if err := s.list(ctx); err != nil {
+	if err := s.list(ctx, k); err != nil {
 		return "", "", err
 	}
-	names, err := s.apt(ctx, "apt-cache", "pkgnames", "linux-image-")
+	names, err := s.apt(ctx, k, "", "apt-cache", "pkgnames", "linux-image-")
 	if err != nil {
 		return "", "", err
 	}
@@ -56,7 +85,7 @@ func (s *Store) packages(ctx context.Context, k Kernel) (dir, release string, er
 	if _, err := os.Stat(dir); err == nil {
 		return dir, release, nil
 	}
-	return dir, release, s.download(ctx, release, dir)
+	return dir, release, s.download(ctx, k, release, dir)
 }
 
 // kept are the names of the images that are there, as packages are named.
@@ -94,7 +123,7 @@ func compareVersions(a, b string) int {
 }
 
 // download fetches a kernel's packages, all or none.
-func (s *Store) download(ctx context.Context, release, dir string) (err error) {
+func (s *Store) download(ctx context.Context, k Kernel, release, dir string) (err error) {
 	part, err := os.MkdirTemp(s.Dir, "part-")
 	if err != nil {
 		return fmt.Errorf("fetch kernel %s: %w", release, err)
@@ -102,8 +131,7 @@ func (s *Store) download(ctx context.Context, release, dir string) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(part)) }()
 	get := func(names ...string) error {
 		for _, name := range names {
-			// the release ends with the architecture
-			if _, err := s.aptIn(ctx, part, "apt-get", "-q", "download", name+":"+release[strings.LastIndexByte(release, '-')+1:]); err != nil {
+			if _, err := s.apt(ctx, k, part, "apt-get", "-q", "download", name+":"+k.arch()); err != nil {
 				return fmt.Errorf("fetch %s: %w", name, err)
 			}
 		}
@@ -148,13 +176,13 @@ func hasKernel(ctx context.Context, dir string) (bool, error) {
 	return false, nil
 }
 
-// list reads the package lists of all suites, into the store: the machine's own stay as they are.
-func (s *Store) list(ctx context.Context) error {
-	if s.listed {
+// list reads the package lists of a kernel's suite, into the store: the machine's own stay as they are.
+func (s *Store) list(ctx context.Context, k Kernel) error {
+	if s.listed[k.lists()] {
 		return nil
 	}
-	for _, dir := range []string{"apt/lists/partial", "apt/cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(s.Dir, dir), 0o755); err != nil {
+	for _, dir := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(s.lists(k), dir), 0o755); err != nil {
 			return fmt.Errorf("keep package lists: %w", err)
 		}
 	}
@@ -162,39 +190,35 @@ func (s *Store) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.sources(), []byte(suiteSources(Kernels(), own)), 0o644); err != nil {
+	if err := os.WriteFile(s.sources(k), []byte(suiteSource(k, own)), 0o644); err != nil {
 		return fmt.Errorf("keep package lists: %w", err)
 	}
-	if _, err := s.apt(ctx, "apt-get", "-q", "update", "--error-on=any"); err != nil {
+	if _, err := s.apt(ctx, k, "", "apt-get", "-q", "update", "--error-on=any"); err != nil {
 		return fmt.Errorf("read the lists of Debian's packages: %w", err)
 	}
-	s.listed = true
+	s.listed[k.lists()] = true
 	return nil
 }
 
-func (s *Store) sources() string { return filepath.Join(s.Dir, "apt", "sources.list") }
+// lists names a suite for an architecture.
+func (k Kernel) lists() string { return k.Suite + "-" + k.arch() }
 
-// suiteSources are the lines for apt of all suites of the list. own are this
-// machine's sources, whose mirror is taken.
-func suiteSources(kernels []Kernel, own string) string {
-	mirror := func(kind, fallback string) string {
-		if m := regexp.MustCompile(`https?://\S*/` + kind + `/?(\s|$)`).FindString(own); m != "" {
-			return strings.TrimRight(strings.TrimSpace(m), "/")
-		}
-		return fallback
+// lists is what apt knows of a kernel's suite.
+func (s *Store) lists(k Kernel) string { return filepath.Join(s.Dir, "apt", k.lists()) }
+
+func (s *Store) sources(k Kernel) string { return filepath.Join(s.lists(k), "sources.list") }
+
+// suiteSource is the line for apt of a kernel's suite. own are this machine's sources,
+// whose mirror is taken.
+func suiteSource(k Kernel, own string) string {
+	kind, from := "debian", mainMirror
+	if strings.HasSuffix(k.Suite, "-security") {
+		kind, from = "debian-security", securityMirror
 	}
-	var lines []string
-	for _, k := range kernels {
-		from := mirror("debian", mainMirror)
-		if strings.HasSuffix(k.Suite, "-security") {
-			from = mirror("debian-security", securityMirror)
-		}
-		line := fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s main\n", k.arch(), keyring, from, k.Suite)
-		if !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
+	if m := regexp.MustCompile(`https?://\S*/` + kind + `/?(\s|$)`).FindString(own); m != "" {
+		from = strings.TrimRight(strings.TrimSpace(m), "/")
 	}
-	return strings.Join(lines, "")
+	return fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s main\n", k.arch(), keyring, from, k.Suite)
 }
 
 // machineSources are the lines of this machine's apt that name mirrors.
@@ -220,21 +244,15 @@ func machineSources() (string, error) {
 	return strings.Join(lines, ""), nil
 }
 
-func (s *Store) apt(ctx context.Context, name string, args ...string) (string, error) {
-	return s.aptIn(ctx, s.Dir, name, args...)
-}
-
-// aptIn runs apt on the store's lists, in dir.
-func (s *Store) aptIn(ctx context.Context, dir, name string, args ...string) (string, error) {
-	apt := filepath.Join(s.Dir, "apt")
+// apt runs apt on the store's lists of a kernel's suite, in dir ("": anywhere).
+func (s *Store) apt(ctx context.Context, k Kernel, dir, name string, args ...string) (string, error) {
+	lists := s.lists(k)
 	opts := []string{
-		"-o", "Dir::Etc::sourcelist=" + s.sources(), "-o", "Dir::Etc::sourceparts=/nonexistent",
-		"-o", "Dir::State::lists=" + filepath.Join(apt, "lists"), "-o", "Dir::Cache=" + filepath.Join(apt, "cache"),
+		"-o", "Dir::Etc::sourcelist=" + s.sources(k), "-o", "Dir::Etc::sourceparts=/nonexistent",
+		"-o", "Dir::State::lists=" + filepath.Join(lists, "lists"), "-o", "Dir::Cache=" + filepath.Join(lists, "cache"),
 		"-o", "Dir::State::status=/dev/null", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2",
 	}
-	for _, k := range Kernels() {
-		opts = append(opts, "-o", "APT::Architectures::="+k.arch())
-	}
+	opts = append(opts, "-o", "APT::Architectures::="+k.arch())
 	cmd := exec.CommandContext(ctx, name, append(opts, args...)...)
 	cmd.Dir = dir
 	return run(cmd)

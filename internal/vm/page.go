@@ -110,6 +110,15 @@ takes the first provider that works.
 		p.printf("| %s | %s | %s | %s | %s |\n", k.Name, k.Users, r.Release, works, strings.Join(r.Tests, ", "))
 	}
 	p.printf(`
+**5.14 to 5.19** (RHEL 9, Ubuntu 22.04): not in the list, and not known to work. No suite of Debian that a mirror still carries has such a kernel
+(bullseye, bookworm, bookworm-backports and sid were asked; bullseye-backports, which had some, is gone). What is known to be missing there is in [limitations.md](limitations.md).
+`)
+	for _, k := range Kernels() {
+		if k.Note != "" {
+			p.printf("\n**%s**: %s\n", k.Name, k.Note)
+		}
+	}
+	p.printf(`
 The tests, which packages have them, and what they hold:
 
 | tests | package | |

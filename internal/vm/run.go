@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/doctor"
@@ -23,9 +24,13 @@ import (
 
 // Limits of time, which only what hangs reaches.
 const (
-	runLimit   = 10 * time.Minute // of a program in a guest
-	guestLimit = 40 * time.Minute // of a guest
+	runLimit   = 20 * time.Minute // of a program in a guest
+	guestLimit = 60 * time.Minute // of a guest
 )
+
+// mostBoots is how often a guest is started that does not boot: what one did not
+// do by a fault of emulation, the next one does.
+const mostBoots = 3
 
 // Names of the runs that are no tests.
 const (
@@ -39,12 +44,14 @@ type Config struct {
 	Work  string // directory for what is built, and for consoles of guests
 	Store *Store
 	Out   io.Writer
-	Tests []Group // instead of those of the list
+	Tests []Group // instead of those of the list, and of doctor and the verifier's cost
 }
 
-// Runner runs guests, one at a time.
+// Runner runs guests.
 type Runner struct {
-	cfg   Config
+	cfg Config
+
+	mu    sync.Mutex        // builds are one after the other: each takes all CPUs
 	built map[string]string // files by architecture and name in the guest, but test binaries
 	tests map[string]string // test binaries by architecture and package
 }
@@ -62,64 +69,105 @@ type ran struct {
 
 // Run boots a kernel, runs what the list says, and tells how it went. What is
 // not as expected is an error; the result is there all the same if the guest got far enough.
-func (r *Runner) Run(ctx context.Context, k Kernel) (result Result, err error) {
-	if runtime.GOARCH != mainArch {
-		return result, fmt.Errorf("guests are run on %s, this machine is %s", mainArch, runtime.GOARCH)
-	}
-	groups, err := r.groups(k)
+func (r *Runner) Run(ctx context.Context, k Kernel) (Result, error) {
+	groups, err := r.groups(k, k.Groups)
 	if err != nil {
-		return result, err
+		return Result{}, err
+	}
+	s, err := r.run(ctx, k, groups)
+	if err != nil {
+		return Result{}, err
+	}
+	result, verdicts := s.result(r.examines())
+	var errs []error
+	for _, v := range verdicts {
+		if v.err != nil {
+			errs = append(errs, fmt.Errorf("kernel %s: %s: %w", k.Name, v.name, v.err))
+		}
+	}
+	return result, errors.Join(errs...)
+}
+
+// run boots a kernel and runs these groups, doctor and the verifier's cost in it.
+func (r *Runner) run(ctx context.Context, k Kernel, groups []Group) (*session, error) {
+	if runtime.GOARCH != mainArch {
+		return nil, fmt.Errorf("guests are run on %s, this machine is %s", mainArch, runtime.GOARCH)
 	}
 	l, err := r.load(ctx, k.arch(), groups)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
-	packages, release, err := r.cfg.Store.packages(ctx, k)
+	img, err := r.cfg.Store.image(ctx, k)
 	if err != nil {
-		return result, err
-	}
-	img, err := r.cfg.Store.unpack(ctx, packages, release)
-	if err != nil {
-		return result, err
+		return nil, err
 	}
 	m := machine{
 		arch: k.arch(), kernel: img.kernel, initramfs: filepath.Join(r.cfg.Work, k.Name+".cpio"),
 		console: filepath.Join(r.cfg.Work, k.Name+".console"), limit: guestLimit + time.Minute,
 	}
 	if err := writeInitramfs(ctx, m.initramfs, img, l); err != nil {
-		return result, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.Remove(m.initramfs)) }()
-	fmt.Fprintf(r.cfg.Out, "=== kernel %s: %s\n", k.Name, release)
-	begin := time.Now()
-	s := session{kernel: k, groups: groups, out: r.cfg.Out, runs: map[string]*ran{}}
-	cpu, err := m.boot(ctx, s.take)
-	if err != nil {
-		s.unfinished()
-		return result, fmt.Errorf("kernel %s: %w", k.Name, err)
-	}
-	result, err = s.result()
-	fmt.Fprintf(r.cfg.Out, "=== kernel %s: %.0f s, %.0f s of CPU\n", k.Name, time.Since(begin).Seconds(), cpu.Seconds())
-	return result, err
+	s, err := r.boot(ctx, k, groups, m, img.release)
+	return s, errors.Join(err, os.Remove(m.initramfs))
 }
 
-// groups are those that a kernel is to run.
-func (r *Runner) groups(k Kernel) (groups []Group, err error) {
+// boot runs a guest, once more where it has not booted.
+func (r *Runner) boot(ctx context.Context, k Kernel, groups []Group, m machine, release string) (*session, error) {
+	for try := 1; ; try++ {
+		fmt.Fprintf(r.cfg.Out, "=== kernel %s: %s\n", k.Name, release)
+		begin := time.Now()
+		s := &session{kernel: k, groups: groups, out: r.cfg.Out, runs: map[string]*ran{}}
+		cpu, err := m.boot(ctx, s.take)
+		fmt.Fprintf(r.cfg.Out, "=== kernel %s: %.0f s, %.0f s of CPU\n", k.Name, time.Since(begin).Seconds(), cpu.Seconds())
+		if err == nil {
+			return s, nil
+		}
+		err = fmt.Errorf("kernel %s: %w", k.Name, err)
+		if s.release != "" || try == mostBoots || ctx.Err() != nil {
+			s.unfinished()
+			return s, err
+		}
+		fmt.Fprintf(r.cfg.Out, "again\t%s\tit did not boot: %v\n", k.Name, err)
+	}
+}
+
+// groups are those of these names that a kernel is to run, or GROUP:TEST,... for tests of one.
+func (r *Runner) groups(k Kernel, names []string) (groups []Group, err error) {
 	if len(r.cfg.Tests) > 0 {
 		return r.cfg.Tests, nil
 	}
-	for _, name := range k.Groups {
+	for _, name := range names {
+		name, tests, some := strings.Cut(name, ":")
 		i := slices.IndexFunc(Groups(), func(g Group) bool { return g.Name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("kernel %s of the list: there is no group %q", k.Name, name)
 		}
-		groups = append(groups, Groups()[i])
+		group := Groups()[i]
+		if some {
+			group.Tests = strings.Split(tests, ",")
+		}
+		groups = append(groups, group)
 	}
 	return groups, nil
 }
 
+// pattern is what go test's -run takes for a group's tests and parts of tests.
+func (g Group) pattern() string {
+	var tests []string
+	for _, test := range g.Tests {
+		tests = append(tests, "^"+strings.ReplaceAll(test, "/", "$/^")+"$")
+	}
+	return strings.Join(tests, "|")
+}
+
+// examines tells whether the kernel itself is looked at too: not where tests were asked for by name.
+func (r *Runner) examines() bool { return len(r.cfg.Tests) == 0 }
+
 // load builds what guests run, and plans it.
 func (r *Runner) load(ctx context.Context, arch string, groups []Group) (l load, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if err := os.MkdirAll(r.cfg.Work, 0o755); err != nil {
 		return l, fmt.Errorf("make %s: %w", r.cfg.Work, err)
 	}
@@ -132,9 +180,11 @@ func (r *Runner) load(ctx context.Context, arch string, groups []Group) (l load,
 			return l, err
 		}
 	}
-	l.plan.Runs = []wire.Run{
-		{Name: runDoctor, Dir: "/root", Argv: []string{"/usr/bin/vethtrace", "doctor", "-o", "json"}, Limit: runLimit},
-		{Name: runCost, Dir: "/root", Argv: []string{"/usr/bin/cost"}, Limit: runLimit},
+	if r.examines() {
+		l.plan.Runs = []wire.Run{
+			{Name: runDoctor, Dir: "/root", Argv: []string{"/usr/bin/vethtrace", "doctor", "-o", "json"}, Limit: runLimit},
+			{Name: runCost, Dir: "/root", Argv: []string{"/usr/bin/cost"}, Limit: runLimit},
+		}
 	}
 	for _, g := range groups {
 		if len(g.Programs) > 0 && arch != runtime.GOARCH {
@@ -153,7 +203,7 @@ func (r *Runner) load(ctx context.Context, arch string, groups []Group) (l load,
 			l.files[dir+"/testdata"] = data
 		}
 		l.plan.Runs = append(l.plan.Runs, wire.Run{Name: g.Name, Dir: dir, Limit: runLimit + time.Minute, Again: true, Argv: []string{
-			file, "-test.v", "-test.count=1", "-test.timeout=" + runLimit.String(), "-test.run=^(" + strings.Join(g.Tests, "|") + ")$",
+			file, "-test.v", "-test.count=1", "-test.timeout=" + runLimit.String(), "-test.run=" + g.pattern(),
 		}})
 	}
 	return l, nil
@@ -165,8 +215,9 @@ func (r *Runner) build(ctx context.Context, done map[string]string, key, pkg, ar
 		return done[key], nil
 	}
 	to := filepath.Join(r.cfg.Work, strings.ReplaceAll(strings.Trim(key, "/"), "/", "-")+"."+how[0])
-	// Without symbols a guest has less to copy; cgo would need libraries.
-	cmd := exec.CommandContext(ctx, "go", append(how, "-trimpath", "-ldflags=-s -w", "-o", to, "./"+pkg)...)
+	// Without symbols a guest has less to copy; cgo would need libraries. Packages
+	// are compiled as for the tests of this machine, from whose cache they come.
+	cmd := exec.CommandContext(ctx, "go", append(how, "-ldflags=-s -w", "-o", to, "./"+pkg)...)
 	cmd.Dir, cmd.Env = r.cfg.Root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if _, err := run(cmd); err != nil {
 		return "", err
@@ -232,74 +283,99 @@ func (s *session) unfinished() {
 	}
 }
 
+// told is what a run has written.
+func (s *session) told(name string) []string {
+	if s.runs[name] == nil {
+		return nil
+	}
+	return s.runs[name].output
+}
+
+// verdict is what became of something that a guest was to show.
+type verdict struct {
+	name string // GROUP/TEST, GROUP of its process, or that of another run
+	err  error
+}
+
 // judge says what is wrong with a group's run: each of its tests has to pass.
 func judge(g Group, one *ran) error {
-	if one == nil || one.end.Kind == "" {
-		return errors.New("it was not run")
-	}
-	if one.end.Limit {
-		return fmt.Errorf("killed after %.0f s", one.end.Seconds)
-	}
-	text := strings.Join(one.output, "\n")
 	var errs []error
-	for _, test := range g.Tests {
-		verdict := regexp.MustCompile(`(?m)^--- (\w+): ` + regexp.QuoteMeta(test) + ` `).FindStringSubmatch(text)
-		switch {
-		case verdict == nil:
-			errs = append(errs, fmt.Errorf("%s did not run to its end", test))
-		case verdict[1] != "PASS":
-			errs = append(errs, fmt.Errorf("%s: %s", test, strings.ToLower(verdict[1])))
-		}
-	}
-	if one.end.Text != "" {
-		errs = append(errs, errors.New("the test binary: "+one.end.Text))
+	for _, v := range judgeTests(g, one) {
+		errs = append(errs, v.err)
 	}
 	return errors.Join(errs...)
 }
 
-// result judges all that the guest has told.
-func (s *session) result() (Result, error) {
-	result := Result{Kernel: s.kernel.Name, Release: s.release, Tests: []string{}}
-	var errs []error
-	for _, g := range s.groups {
-		if err := judge(g, s.runs[g.Name]); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", g.Name, err))
-			continue
+// judgeTests judges each test of a group, and its process.
+func judgeTests(g Group, one *ran) []verdict {
+	switch {
+	case one == nil || one.end.Kind == "":
+		return []verdict{{g.Name, errors.New("it was not run")}}
+	case one.end.Limit:
+		return []verdict{{g.Name, fmt.Errorf("killed after %.0f s", one.end.Seconds)}}
+	}
+	text := strings.Join(one.output, "\n")
+	var verdicts []verdict
+	for _, test := range g.Tests {
+		v := verdict{name: g.Name + "/" + test}
+		line := `--- (\w+): ` + regexp.QuoteMeta(test) + ` `
+		if strings.Contains(test, "/") { // what tells of parts stands below its test
+			line = ` +` + line
 		}
-		result.Tests = append(result.Tests, g.Name)
+		told := regexp.MustCompile(`(?m)^` + line).FindStringSubmatch(text)
+		switch {
+		case told == nil:
+			v.err = fmt.Errorf("%s did not run to its end", test)
+		case told[1] != "PASS":
+			v.err = fmt.Errorf("%s: %s", test, strings.ToLower(told[1]))
+		}
+		verdicts = append(verdicts, v)
 	}
-	var document doctor.Document
-	if err := s.decode(runDoctor, &document); err != nil {
-		errs = append(errs, err)
+	process := verdict{name: g.Name}
+	if one.end.Text != "" {
+		process.err = errors.New("the test binary: " + one.end.Text)
 	}
-	result.examined(document)
-	fmt.Fprintf(s.out, "doctor\t%s\t%s\n", s.kernel.Name, document.Verdict)
-	if document.Works != s.kernel.Works {
-		errs = append(errs, fmt.Errorf("doctor: that the default detail works is %v, expected is %v", document.Works, s.kernel.Works))
-	}
-	if err := s.decode(runCost, &result.Programs); err != nil {
-		errs = append(errs, err)
-	} else if s.kernel.Main {
-		errs = append(errs, rejected(result.Programs))
-	}
-	return result, kernelError(s.kernel, errs)
+	return append(verdicts, process)
 }
 
-func kernelError(k Kernel, errs []error) error {
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("kernel %s: %w", k.Name, err)
+// result judges all that the guest has told.
+func (s *session) result(examined bool) (Result, []verdict) {
+	result := Result{Kernel: s.kernel.Name, Release: s.release, Tests: []string{}}
+	var verdicts []verdict
+	for _, g := range s.groups {
+		verdicts = append(verdicts, judgeTests(g, s.runs[g.Name])...)
+		if judge(g, s.runs[g.Name]) == nil {
+			result.Tests = append(result.Tests, g.Name)
+		}
 	}
-	return nil
+	if !examined {
+		return result, verdicts
+	}
+	var document doctor.Document
+	works := s.decode(runDoctor, &document)
+	result.examined(document)
+	fmt.Fprintf(s.out, "doctor\t%s\t%s\n", s.kernel.Name, document.Verdict)
+	if works == nil && document.Works != s.kernel.Works {
+		works = fmt.Errorf("that the default detail works is %v, expected is %v", document.Works, s.kernel.Works)
+	}
+	cost := s.decode(runCost, &result.Programs)
+	if cost == nil && s.kernel.Main {
+		cost = rejected(result.Programs)
+	}
+	if cost == nil {
+		cost = CheckPrograms([]Result{result})
+	}
+	return result, append(verdicts, verdict{runDoctor, works}, verdict{runCost, cost})
 }
 
 // decode reads what a run has written as JSON.
 func (s *session) decode(name string, into any) error {
 	one := s.runs[name]
 	if one == nil || one.end.Kind == "" {
-		return fmt.Errorf("%s: it was not run", name)
+		return errors.New("it was not run")
 	}
 	if err := json.Unmarshal([]byte(strings.Join(one.stdout, "\n")), into); err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, strings.Join(one.output, "\n"))
+		return fmt.Errorf("%w: %s", err, strings.Join(one.output, "\n"))
 	}
 	return nil
 }

@@ -25,6 +25,17 @@ type image struct {
 	modules []string // files, each behind those that it depends on
 }
 
+// image finds or makes what boots a kernel.
+func (s *Store) image(ctx context.Context, k Kernel) (image, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	packages, release, err := s.packages(ctx, k)
+	if err != nil {
+		return image{}, err
+	}
+	return s.unpack(ctx, packages, release)
+}
+
 // unpack makes an image from the packages of a kernel. It is kept, until the
 // list of modules changes.
 func (s *Store) unpack(ctx context.Context, packages, release string) (image, error) {

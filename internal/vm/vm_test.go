@@ -28,8 +28,23 @@ func TestList(t *testing.T) {
 		if _, err := k.imagePattern(); err != nil {
 			t.Error(err)
 		}
-		if groups, err := NewRunner(Config{}).groups(k); err != nil || len(groups) != len(k.Groups) {
+		if groups, err := NewRunner(Config{}).groups(k, k.Groups); err != nil || len(groups) != len(k.Groups) {
 			t.Errorf("%s: %d groups, %v", k.Name, len(groups), err)
+		}
+		inTest, err := NewRunner(Config{}).groups(k, k.InTest)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, g := range inTest {
+			if !slices.Contains(k.Groups, g.Name) {
+				t.Errorf("%s: make test runs %s, make vm does not", k.Name, g.Name)
+			}
+			whole := Groups()[slices.IndexFunc(Groups(), func(of Group) bool { return of.Name == g.Name })]
+			for _, test := range g.Tests {
+				if name, _, _ := strings.Cut(test, "/"); !slices.Contains(whole.Tests, name) {
+					t.Errorf("%s: group %s has no %s", k.Name, g.Name, name)
+				}
+			}
 		}
 	}
 	for _, g := range Groups() {
@@ -77,17 +92,35 @@ func TestNewest(t *testing.T) {
 }
 
 // Packages come from this machine's mirror, where it is one of Debian.
-func TestSuiteSources(t *testing.T) {
-	kernels := []Kernel{{Suite: "bookworm-security"}, {Suite: "trixie-backports"}, {Suite: "bookworm-security"}}
+func TestSuiteSource(t *testing.T) {
 	for _, c := range []struct{ own, security, main string }{
 		{"URIs: http://mirror.example/debian/\nSuites: bookworm\nURIs: http://mirror.example/debian-security\n", "http://mirror.example/debian-security", "http://mirror.example/debian"},
 		{"deb https://mirror.example/debian bookworm main\n", securityMirror, "https://mirror.example/debian"},
 		{"deb http://archive.example/ubuntu noble main\n", securityMirror, mainMirror},
 	} {
-		want := "deb [arch=amd64 signed-by=" + keyring + "] " + c.security + " bookworm-security main\n" +
-			"deb [arch=amd64 signed-by=" + keyring + "] " + c.main + " trixie-backports main\n"
-		if got := suiteSources(kernels, c.own); got != want {
-			t.Errorf("of %q: %q, want %q", c.own, got, want)
+		for suite, from := range map[string]string{"bookworm-security": c.security, "trixie-backports": c.main} {
+			want := "deb [arch=amd64 signed-by=" + keyring + "] " + from + " " + suite + " main\n"
+			if got := suiteSource(Kernel{Suite: suite}, c.own); got != want {
+				t.Errorf("of %q: %q, want %q", c.own, got, want)
+			}
+		}
+	}
+}
+
+// The place that keeps kernels is made, as an absolute path; the environment may name it.
+func TestOpenStore(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv(StoreVariable, "c/d")
+	for dir, want := range map[string]string{"a/b": "a/b", "": "c/d"} {
+		s, err := OpenStore(dir, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := filepath.Abs(want); err != nil || s.Dir != want || !s.Update {
+			t.Errorf("%q: %q, want %q", dir, s.Dir, want)
+		}
+		if _, err := os.Stat(want); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -153,6 +186,22 @@ func TestJudge(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+// Parts of tests are run and judged as such.
+func TestParts(t *testing.T) {
+	g := Group{Tests: []string{"TestA/x/y", "TestB"}}
+	if got, want := g.pattern(), "^TestA$/^x$/^y$|^TestB$"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	end := wire.Message{Kind: wire.End}
+	output := []string{"--- PASS: TestA (0.00s)", "    --- PASS: TestA/x (0.00s)", "        --- PASS: TestA/x/y (0.00s)", "--- PASS: TestB (0.10s)"}
+	if err := judge(g, &ran{output: output, end: end}); err != nil {
+		t.Error(err)
+	}
+	if err := judge(g, &ran{output: slices.Delete(output, 2, 3), end: end}); err == nil || !strings.Contains(err.Error(), "TestA/x/y did not run") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -303,7 +352,7 @@ func TestKeepModules(t *testing.T) {
 
 // Kernels that cannot be had are an error, and nothing stays of them.
 func TestPackagesThatCannotBeHad(t *testing.T) {
-	s := &Store{Dir: t.TempDir(), listed: true} // lists were read, and are empty
+	s := &Store{Dir: t.TempDir(), listed: map[string]bool{Kernels()[0].lists(): true}} // lists were read, and are empty
 	_, _, err := s.packages(t.Context(), Kernels()[0])
 	if err == nil {
 		t.Fatal("no error")

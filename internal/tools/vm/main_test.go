@@ -4,8 +4,6 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,17 +50,5 @@ func TestChosen(t *testing.T) {
 	some, err := chosen(all[1].Name + "," + all[0].Name)
 	if err != nil || len(some) != 2 || some[0].Name != all[1].Name || some[1].Name != all[0].Name {
 		t.Errorf("%+v, %v", some, err)
-	}
-}
-
-// The place that keeps kernels is made, as an absolute path.
-func TestStore(t *testing.T) {
-	t.Chdir(t.TempDir())
-	s, err := store(options{store: "a/b", update: true})
-	if err != nil || !filepath.IsAbs(s.Dir) || !s.Update {
-		t.Errorf("%+v, %v", s, err)
-	}
-	if _, err := os.Stat("a/b"); err != nil {
-		t.Error(err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/internal/vm"
@@ -63,13 +64,13 @@ func loadAll(settings map[string]any) (costs []vm.Program, err error) {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	fallback, err := bpf.LoadFallbackFor(spec)
-	if err != nil {
-		return nil, fmt.Errorf("read the fallback object: %w", err)
+	shared, err := makeMaps(spec)
+	if errors.Is(err, unix.E2BIG) { // before Linux 6.0
+		if err := bpf.Shrink(spec); err != nil {
+			return nil, fmt.Errorf("make the object smaller: %w", err)
+		}
+		shared, err = makeMaps(spec)
 	}
-	maker := spec.Copy()
-	maker.Programs = nil
-	shared, err := ebpf.NewCollection(maker)
 	if err != nil { // an old kernel may have none of the kind, or none so large: no program can be loaded there
 		for _, name := range slices.Sorted(maps.Keys(spec.Programs)) {
 			costs = append(costs, vm.Program{Name: name, Error: "make the maps: " + reason(err)})
@@ -77,6 +78,10 @@ func loadAll(settings map[string]any) (costs []vm.Program, err error) {
 		return costs, nil
 	}
 	defer shared.Close()
+	fallback, err := bpf.LoadFallbackFor(spec)
+	if err != nil {
+		return nil, fmt.Errorf("read the fallback object: %w", err)
+	}
 	opts := ebpf.CollectionOptions{
 		MapReplacements: shared.Maps, Cache: btf.NewCache(), Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
 	}
@@ -98,6 +103,18 @@ func loadAll(settings map[string]any) (costs []vm.Program, err error) {
 		costs = append(costs, cost)
 	}
 	return costs, nil
+}
+
+// makeMaps makes an object's maps.
+func makeMaps(spec *ebpf.CollectionSpec) (*ebpf.Collection, error) {
+	bare := spec.Copy()
+	bare.Programs, bare.Variables = nil, map[string]*ebpf.VariableSpec{}
+	for name, v := range spec.Variables {
+		if v.SectionName == rodata {
+			bare.Variables[name] = v
+		}
+	}
+	return ebpf.NewCollection(bare)
 }
 
 // rodata is the section that each object has for itself.
@@ -171,8 +188,14 @@ func processed(log string) int {
 func reason(err error) string {
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) {
-		return strings.TrimSpace(verifier.Cause.Error() + ": " + strings.Join(verifier.Log[max(0, len(verifier.Log)-3):], "; "))
+		said := slices.DeleteFunc(slices.Clone(verifier.Log), statistics)
+		return strings.TrimSpace(verifier.Cause.Error() + ": " + strings.Join(said[max(0, len(said)-2):], "; "))
 	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line
+}
+
+// statistics tells whether a line of the verifier's log is one of those at its end.
+func statistics(line string) bool {
+	return slices.ContainsFunc([]string{"verification time ", "stack depth ", "processed "}, func(head string) bool { return strings.HasPrefix(line, head) })
 }

@@ -57,7 +57,7 @@ func first() error {
 	}
 	cmd := exec.Command("/init", worker)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Env = []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin", "HOME=/root", "TMPDIR=/tmp"}
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin", "HOME=/root", "TMPDIR=/tmp", wire.Emulated + "=1"}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the worker: %w", err)
 	}

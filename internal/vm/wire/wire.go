@@ -25,6 +25,10 @@ func Port(arch string) string {
 	return "/dev/ttyS1"
 }
 
+// Emulated is set in the environment of what runs in a guest: no test may say
+// there how long something takes.
+const Emulated = "VETHTRACE_EMULATED"
+
 // Plan is what a guest is to do before it switches itself off.
 type Plan struct {
 	Modules []string      `json:"modules"` // files, in the order in which they are loaded
