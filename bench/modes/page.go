@@ -28,7 +28,7 @@ func (s stored) page() ([]byte, error) {
 	six := find(s.Six, "tcp_rr", refbench.WayPublished)
 	var b bytes.Buffer
 	err = t.Execute(&b, map[string]any{
-		"S": s, "Four": clients(s.Four), "Six": clients(s.Six), "Layers": layers(published), "LayersSix": layers(six),
+		"S": s, "Four": clients(s.Four), "Six": clients(s.Six), "Words": words(s.Four), "WordsSix": words(s.Six), "Layers": layers(published), "LayersSix": layers(six),
 		"Rounds": published.Rounds, "Parts": groups(published), "Here": here(published),
 	})
 	if err != nil {
@@ -131,8 +131,11 @@ func size(l result.Layer) float64 {
 	return l.Mean.Ns
 }
 
-// groups says what the layers are together.
+// groups says what the layers are together; "" where they have no shares.
 func groups(m measurement) string {
+	if !slices.ContainsFunc(m.Layers, func(l result.Layer) bool { return l.Share != nil }) {
+		return ""
+	}
 	var netfilter, spaces, routing float64
 	for _, l := range m.Layers {
 		if l.Share == nil {

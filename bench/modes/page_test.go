@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vethtrace/vethtrace/internal/refbench"
 	"github.com/vethtrace/vethtrace/internal/result"
 )
 
@@ -75,6 +77,51 @@ func TestPage(t *testing.T) {
 	}
 	if strings.Contains(string(page), "<no value>") || strings.Contains(string(page), "| 0.00 |") {
 		t.Errorf("%s", page)
+	}
+}
+
+// What the page says in words holds of the figures beside them: with others it says
+// other things, or nothing.
+func TestWords(t *testing.T) {
+	of := func(way string, share, lo, hi float64) measurement {
+		return measurement{
+			Load: "tcp_rr", LoadTitle: "TCP, 1 byte", Way: way, Share: &result.Share{Share: share, Lo: lo, Hi: hi},
+			Explained: &result.Explained{Client: &result.Estimate{Ns: 80_000}},
+		}
+	}
+	overlap := measurement{LoadTitle: "HTTP", Way: refbench.WayPublished, Reason: "they overlap", Explained: &result.Explained{}}
+	const within, less, more = "what the hops took longer, to within", "The client waits longer than the hops tell", "The hops took longer by more"
+	const between, proxy, none = "Between two containers the share is above 100%", "docker-proxy costs by being woken", "No share is given"
+	every := []string{within, less, more, between, proxy, none}
+	for name, tt := range map[string]struct {
+		all  []measurement
+		want []string
+	}{
+		"nothing":                {nil, nil},
+		"explained":              {[]measurement{of(refbench.WayPublished, 0.99, 0.95, 1.03)}, []string{within, "published port (DNAT) 99.0%"}},
+		"a part":                 {[]measurement{of(refbench.WayPublished, 0.9, 0.85, 0.97)}, []string{less, "90.0%"}},
+		"more":                   {[]measurement{of(refbench.WayAddress, 1.1, 1.05, 1.2)}, []string{more, "110.0%"}},
+		"containers, above":      {[]measurement{of(refbench.WayContainer, 1.14, 1.03, 1.26)}, []string{between, "114.0%"}},
+		"containers, explained":  {[]measurement{of(refbench.WayContainer, 1.04, 0.97, 1.1)}, []string{within}},
+		"containers, below":      {[]measurement{of(refbench.WayContainer, 0.8, 0.7, 0.9)}, []string{less}},
+		"docker-proxy":           {[]measurement{of(refbench.WayProxy, 0.09, 0.06, 0.13)}, []string{proxy, "9.0% of 80.0 µs"}},
+		"docker-proxy, all hops": {[]measurement{of(refbench.WayProxy, 0.99, 0.9, 1.1)}, []string{within}},
+		"overlapping":            {[]measurement{overlap}, []string{none, "HTTP: published port (DNAT) (they overlap)"}},
+	} {
+		text := words(tt.all)
+		for _, sentence := range every {
+			if got, want := strings.Contains(text, sentence), slices.Contains(tt.want, sentence); got != want {
+				t.Errorf("%s: %q is said: %t, want %t, in %q", name, sentence, got, want, text)
+			}
+		}
+		for _, figure := range tt.want {
+			if !strings.Contains(text, figure) {
+				t.Errorf("%s: %q has not %q", name, text, figure)
+			}
+		}
+	}
+	if text := groups(measurement{Layers: []result.Layer{{Layer: "routing"}}}); text != "" {
+		t.Errorf("of layers without shares it says %q", text)
 	}
 }
 

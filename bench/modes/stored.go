@@ -33,6 +33,7 @@ type measurement struct {
 	Rounds    int               `json:"rounds"`
 	Explained *result.Explained `json:"explained"`
 	Share     *result.Share     `json:"explained_share"`
+	Reason    string            `json:"explained_share_reason"`
 	Layers    []result.Layer    `json:"layers"`
 }
 
@@ -53,7 +54,7 @@ func store(four, six result.Document) stored {
 func measurements(d result.Document) []measurement {
 	all := make([]measurement, 0, len(d.Comparisons))
 	for _, c := range d.Comparisons {
-		m := measurement{Load: c.Load, LoadTitle: c.Load, Way: c.Of, Rounds: c.Rounds[0], Explained: c.Explained, Share: c.ExplainedShare, Layers: c.Layers}
+		m := measurement{Load: c.Load, LoadTitle: c.Load, Way: c.Of, Rounds: c.Rounds[0], Explained: c.Explained, Share: c.ExplainedShare, Reason: c.ExplainedReason, Layers: c.Layers}
 		for _, l := range d.Bench.Loads {
 			if l.Name == c.Load {
 				m.LoadTitle = l.Title
