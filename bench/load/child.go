@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vethtrace/vethtrace/internal/netns"
+	"github.com/vethtrace/vethtrace/internal/pace"
 )
 
 // childEnv carries the orders of the child; its presence makes this executable one.
@@ -137,10 +138,11 @@ func (w wayOrders) play(cpu int, tasks <-chan task) {
 		if err != nil {
 			return err
 		}
-		quiet, err := newProbe()
+		quiet, err := pace.New()
 		if err != nil {
 			return err
 		}
+		defer quiet.Close()
 		for t := range tasks {
 			t.answer <- windows(p, quiet, t.Windows, time.Duration(t.Ns))
 		}
@@ -177,14 +179,14 @@ func bind(cpu int) error {
 	return nil
 }
 
-func windows(p player, quiet probe, count int, length time.Duration) reply {
+func windows(p player, quiet *pace.Probe, count int, length time.Duration) reply {
 	r := reply{Trips: make([]uint64, count), Ns: make([]uint64, count), Probes: make([]uint64, count+1)}
 	if err := p.begin(); err != nil {
 		return reply{Error: err.Error()}
 	}
 	var err error
 	for w := range count {
-		if r.Probes[w], err = quiet.look(); err != nil {
+		if r.Probes[w], err = quiet.Look(); err != nil {
 			return reply{Error: err.Error()}
 		}
 		begin := time.Now()
@@ -200,7 +202,7 @@ func windows(p player, quiet probe, count int, length time.Duration) reply {
 			}
 		}
 	}
-	if r.Probes[count], err = quiet.look(); err != nil {
+	if r.Probes[count], err = quiet.Look(); err != nil {
 		return reply{Error: err.Error()}
 	}
 	if err := p.finish(); err != nil {

@@ -2,14 +2,10 @@
 
 package stats
 
-import "slices"
+import (
+	"slices"
 
-// A probe is as it should be on a quiet machine if it takes at most so many
-// times what the quickest twentieth take. A core shared with another busy CPU
-// takes 1.4 times as long.
-const (
-	quickest = 0.05
-	slowest  = 1.12
+	"github.com/vethtrace/vethtrace/internal/pace"
 )
 
 // leastQuiet is the share of a span's windows that must be quiet for it to count.
@@ -27,10 +23,7 @@ func QuietLimit(pairs []Pair) float64 {
 			}
 		}
 	}
-	if len(probes) == 0 {
-		return 0
-	}
-	return slowest * Quantile(probes, quickest)
+	return pace.Slow * pace.Quick(probes)
 }
 
 // Quiet returns the windows with a quick probe on both sides; all of them without a limit or probes.

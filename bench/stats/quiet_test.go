@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/vethtrace/vethtrace/internal/pace"
 )
 
 // probed makes a span whose windows have these round trips, and these probes around them.
@@ -24,7 +26,7 @@ func TestQuietLimit(t *testing.T) {
 		probes = append(probes, 1000+i*10)
 	}
 	pair := Pair{Before: probed(nil, probes[:50]), With: probed(nil, probes[50:60]), After: probed(nil, probes[60:])}
-	if got, want := QuietLimit([]Pair{pair}), 1050*slowest; math.Abs(got-want) > 1e-9 {
+	if got, want := QuietLimit([]Pair{pair}), 1050*pace.Slow; math.Abs(got-want) > 1e-9 {
 		t.Errorf("limit = %v, want %v", got, want)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vethtrace/vethtrace/internal/pace"
 )
 
 // quiet makes the runtime stay out of the way of system calls that it does not
@@ -125,9 +127,28 @@ func retry(call func() error) error {
 type player struct {
 	fd    int
 	load  Load
-	out   []byte // that a request sends
-	in    []byte // room for its answer
-	count byte   // of exchanges: what a datagram carries, so that a late answer is known
+	out   []byte      // that a request sends
+	in    []byte      // room for its answer
+	count byte        // of exchanges: what a datagram carries, so that a late answer is known
+	pace  *pace.Probe // of one that has the CPU to itself and its server; nil of others
+}
+
+// round plays one, with a look at how quick the CPU is before it and behind it.
+func (p *player) round(length time.Duration) (Round, error) {
+	if p.pace == nil {
+		return p.play(length)
+	}
+	before, err := p.pace.Look()
+	if err != nil {
+		return Round{}, err
+	}
+	r, err := p.play(length)
+	if err != nil {
+		return r, err
+	}
+	after, err := p.pace.Look()
+	r.Probes = [2]uint64{before, after}
+	return r, err
 }
 
 // exchange sends a request and waits for its answer.
@@ -206,13 +227,18 @@ func (o clientOrders) openExchanges() (func(time.Duration) (Round, error), error
 			return nil, err
 		}
 		p := &player{fd: fd, load: o.Load, out: make([]byte, size), in: make([]byte, 1)}
+		if o.Load.Connections == 1 {
+			if p.pace, err = pace.New(); err != nil {
+				return nil, err
+			}
+		}
 		task := make(chan time.Duration)
 		tasks = append(tasks, task)
 		go func() {
 			runtime.LockOSThread()
 			bound := bind(o.CPU)
 			for length := range task {
-				r, err := p.play(length)
+				r, err := p.round(length)
 				results <- outcome{r, errors.Join(bound, err)}
 			}
 		}()
@@ -227,7 +253,7 @@ func (o clientOrders) openExchanges() (func(time.Duration) (Round, error), error
 			one := <-results
 			busy := max(all.Busy, one.Busy)
 			all.Add(one.Round)
-			all.Busy = busy
+			all.Busy, all.Probes = busy, one.Probes // of several connections none has any
 			failed = errors.Join(failed, one.err)
 		}
 		return all, failed

@@ -77,9 +77,12 @@ type Round struct {
 	Busy   time.Duration // that the round took
 	// CPU is the processor time of the threads that play it; 0 of HTTP, whose threads are not known.
 	CPU time.Duration
+	// Probes are how many nanoseconds the same piece of work took right before the
+	// round and right behind it, on the CPU of a client with one connection; 0 of others.
+	Probes [2]uint64
 }
 
-// Add adds another round.
+// Add adds another round; probes are those of a single one.
 func (r *Round) Add(o Round) {
 	r.Hist.Merge(&o.Hist)
 	r.Errors += o.Errors
@@ -123,19 +126,22 @@ type reply struct {
 	Bytes   uint64      `json:"bytes"`
 	BusyNs  int64       `json:"busy_ns"`
 	CPUNs   int64       `json:"cpu_ns"`
+	Probes  [2]uint64   `json:"probes"`
 }
 
 func replyOf(r Round) reply {
 	p := reply{
 		Sum: r.Hist.Sum, Max: r.Hist.Max, Errors: r.Errors, Last: r.Last, Bytes: r.Bytes, BusyNs: r.Busy.Nanoseconds(),
-		CPUNs: r.CPU.Nanoseconds(),
+		CPUNs: r.CPU.Nanoseconds(), Probes: r.Probes,
 	}
 	r.Hist.Each(func(lower, count uint64) { p.Buckets = append(p.Buckets, [2]uint64{lower, count}) })
 	return p
 }
 
 func (p reply) round() Round {
-	r := Round{Errors: p.Errors, Last: p.Last, Bytes: p.Bytes, Busy: time.Duration(p.BusyNs), CPU: time.Duration(p.CPUNs)}
+	r := Round{
+		Errors: p.Errors, Last: p.Last, Bytes: p.Bytes, Busy: time.Duration(p.BusyNs), CPU: time.Duration(p.CPUNs), Probes: p.Probes,
+	}
 	for _, b := range p.Buckets {
 		if i := histogram.Index(b[0]); i < histogram.Buckets {
 			r.Hist.Counts[i] = b[1]

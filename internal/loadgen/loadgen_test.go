@@ -85,6 +85,10 @@ func testExchanges(t *testing.T, six bool) {
 			if n == 0 || r.Errors > 0 || r.Bytes != n*size {
 				t.Errorf("%+v: %d exchanges of %d bytes, %d errors", load, n, r.Bytes, r.Errors)
 			}
+			// beside a round of one connection, and of no more: they would slow each other's
+			if looked := r.Probes[0] > 0 && r.Probes[1] > 0; looked != (load.Connections <= 1) {
+				t.Errorf("%+v: probes %v", load, r.Probes)
+			}
 			// each connection is never idle
 			if sum, want := time.Duration(r.Hist.Sum), length*time.Duration(max(load.Connections, 1)); sum < want || r.Busy < length {
 				t.Errorf("%+v: exchanges take %v together, want %v; busy %v", load, sum, want, r.Busy)

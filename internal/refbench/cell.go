@@ -33,13 +33,16 @@ func newCell(w Way, load result.Load) *cell { return &cell{way: w, load: load} }
 type clientRounds struct {
 	all    loadgen.Round
 	rounds []tracer.Round
-	others []float64 // what other work took of each round, NaN where that is not known
+	others []float64   // what other work took of each round, NaN where that is not known
+	probes [][2]uint64 // of each round, 0 where there are none
+	slowed []float64   // how much longer than on a quiet core a probe beside each round took, as a share; NaN likewise
 }
 
 func (c *clientRounds) add(start time.Duration, r loadgen.Round, others float64) {
 	c.all.Add(r)
 	median, _ := r.Hist.Quantile(0.5) // 0 of nothing
 	c.others = append(c.others, others)
+	c.probes, c.slowed = append(c.probes, r.Probes), append(c.slowed, unknown())
 	c.rounds = append(c.rounds, tracer.Round{Start: start, Count: r.Hist.Count(), SumNs: r.Hist.Sum, P50Ns: median})
 }
 
@@ -269,6 +272,9 @@ func (c *clientRounds) encode() result.Measurement {
 		round := result.Round{StartS: r.Start.Seconds(), Count: r.Count, SumNs: r.SumNs, P50Ns: r.P50Ns}
 		if o := c.others[i]; !math.IsNaN(o) {
 			round.OthersShare = &o
+		}
+		if s := c.slowed[i]; !math.IsNaN(s) {
+			round.Slowed = &s
 		}
 		m.Latency.Rounds = append(m.Latency.Rounds, round)
 	}

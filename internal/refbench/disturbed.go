@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/compare"
 	"github.com/vethtrace/vethtrace/internal/loadgen"
+	"github.com/vethtrace/vethtrace/internal/pace"
 	"github.com/vethtrace/vethtrace/internal/result"
 )
 
@@ -20,11 +22,17 @@ import (
 // are not interrupted by it. So a way that takes longer is explained less, by as
 // much as other work takes of the CPU.
 
+// Work on another CPU of the same core takes nothing that the kernel could tell, and
+// slows all the same: hops and client alike, but not in all rounds. A look at how
+// quick the CPU is, right before each round and right behind it, tells.
+
 // How much of a CPU other work may take.
 const (
-	mostOthers = 0.02 // of a round: what takes more is left out
-	worthWords = 0.02 // of the rounds that are left, or of a CPU's time that a hypervisor gives to others: from here on it is said
-	leastKept  = 2    // rounds are left out down to one in so many: the quietest stay
+	mostOthers = 0.02          // of a round: what takes more is left out
+	mostSlowed = pace.Slow - 1 // likewise, of what a probe beside the round takes longer
+	worthWords = 0.02          // of the rounds that are left, or of a CPU's time that a hypervisor gives to others: from here on it is said
+	worthSlow  = 0.1           // of the rounds, slowed ones: likewise
+	leastKept  = 2             // rounds are left out down to one in so many: the quietest stay
 )
 
 // unknown is the share of other work that cannot be told.
@@ -58,12 +66,50 @@ func (b *running) watched(w Way, length time.Duration) (seen loadgen.Round, othe
 	return seen, max(float64(seen.Busy-seen.CPU-(after-before))/float64(seen.Busy), 0), nil
 }
 
-// pick chooses the rounds that figures of cells are made of: those in which other
-// work took next to nothing on any of them, or else the quietest ones. A round is
+// judgePace compares the probes of a way's rounds with its quickest ones, of both
+// places apart: what a way leaves behind in the caches is its own.
+func (c *cell) judgePace() {
+	both := []*clientRounds{&c.untraced, &c.traced}
+	var quick [2]float64
+	for place := range quick {
+		var probes []float64
+		for _, rounds := range both {
+			for _, p := range rounds.probes {
+				if p[place] > 0 {
+					probes = append(probes, float64(p[place]))
+				}
+			}
+		}
+		if quick[place] = pace.Quick(probes); quick[place] == 0 {
+			return // and it stays unknown
+		}
+	}
+	for _, rounds := range both {
+		for i, p := range rounds.probes {
+			if p[0] > 0 && p[1] > 0 {
+				rounds.slowed[i] = max(float64(p[0])/quick[0], float64(p[1])/quick[1]) - 1
+			}
+		}
+	}
+}
+
+// disturbed is how much a round was, on a scale on which 1 is the most that is next
+// to nothing; 0 where that is not known.
+func (c *clientRounds) disturbed(i int) (most float64) {
+	for _, d := range []float64{c.others[i] / mostOthers, c.slowed[i] / mostSlowed} {
+		if !math.IsNaN(d) {
+			most = max(most, d)
+		}
+	}
+	return most
+}
+
+// pick chooses the rounds that figures of cells are made of: those which other
+// work disturbed next to nothing on any of them, or else the quietest ones. A round is
 // left out of all of them alike, so that pairs stay pairs.
 func pick(all ...*clientRounds) []int { return quietest(worst(all)) }
 
-// worst is, round by round, the most that other work took on any way.
+// worst is, round by round, how much the way was disturbed that was most.
 func worst(all []*clientRounds) []float64 {
 	rounds := math.MaxInt
 	for _, c := range all {
@@ -72,24 +118,22 @@ func worst(all []*clientRounds) []float64 {
 	most := make([]float64, rounds)
 	for i := range most {
 		for _, c := range all {
-			if o := c.others[i]; !math.IsNaN(o) {
-				most[i] = max(most[i], o)
-			}
+			most[i] = max(most[i], c.disturbed(i))
 		}
 	}
 	return most
 }
 
 // quietest are the rounds that stay, in their order.
-func quietest(others []float64) []int {
-	order := make([]int, len(others))
+func quietest(disturbed []float64) []int {
+	order := make([]int, len(disturbed))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(others[a], others[b]) })
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(disturbed[a], disturbed[b]) })
 	least := min(max((len(order)+leastKept-1)/leastKept, compare.MinRounds), len(order))
 	n := least
-	for n < len(order) && others[order[n]] <= mostOthers {
+	for n < len(order) && disturbed[order[n]] <= 1 {
 		n++
 	}
 	kept := order[:n]
@@ -156,29 +200,44 @@ func count(o *result.Others, e *result.Explained, kept [2][]int, of, against *ce
 		rounds := min(len(pair[0].rounds), len(pair[1].rounds))
 		e.Rounds += rounds
 		e.LeftOut += rounds - len(kept[i])
+		for round := range rounds {
+			if pair[0].slowed[round] > mostSlowed || pair[1].slowed[round] > mostSlowed {
+				e.Slow++
+				if slices.Contains(kept[i], round) {
+					e.SlowKept++
+				}
+			}
+		}
 	}
 	o.KeptShare = mostOf(o.KeptShare, e.OthersShare)
 	o.Rounds += e.Rounds
 	o.LeftOut += e.LeftOut
+	o.Slow += e.Slow
+	o.SlowKept += e.SlowKept
 }
 
 // caution says what a reader of shares must know; "" on a quiet machine.
 func caution(o result.Others) string {
-	text := ""
+	var parts []string
+	say := func(format string, of ...any) { parts = append(parts, fmt.Sprintf(format, of...)) }
+	rounds := float64(max(o.Rounds, 1))
 	if o.Share != nil && *o.Share > worthWords {
-		text = fmt.Sprintf("other work took up to %s of the CPU that request-response ran on", compare.Percent(*o.Share))
-		if o.LeftOut > 0 {
-			text += fmt.Sprintf("; %d of %d rounds are left out for it", o.LeftOut, o.Rounds)
-		}
+		say("other work took up to %s of the CPU that request-response ran on", compare.Percent(*o.Share))
+	}
+	if float64(o.Slow) > worthSlow*rounds {
+		say("in %d of %d rounds something outside of that CPU slowed it, as work on another CPU of the same core does", o.Slow, o.Rounds)
+	}
+	if len(parts) > 0 && o.LeftOut > 0 {
+		say("%d of %d rounds are left out for it", o.LeftOut, o.Rounds)
 	}
 	if o.KeptShare != nil && *o.KeptShare > worthWords {
-		text += fmt.Sprintf(", and in the others it took up to %s: explained shares are lower, by at least as much, than on a quiet machine", compare.Percent(*o.KeptShare))
+		say("in those that stay other work took up to %s: explained shares are lower, by at least as much, than on a quiet machine", compare.Percent(*o.KeptShare))
+	}
+	if float64(o.SlowKept) > worthSlow*rounds {
+		say("%d slowed ones are among those that stay: figures are longer, and their intervals wider, than on a quiet machine", o.SlowKept)
 	}
 	if o.StealShare != nil && *o.StealShare > worthWords {
-		if text != "" {
-			text += "; "
-		}
-		text += fmt.Sprintf("the hypervisor gave %s of that CPU to others: figures are longer, and shares lower, than on a quiet machine", compare.Percent(*o.StealShare))
+		say("the hypervisor gave %s of that CPU to others: figures are longer, and shares lower, than on a quiet machine", compare.Percent(*o.StealShare))
 	}
-	return text
+	return strings.Join(parts, "; ")
 }

@@ -19,6 +19,7 @@ import (
 // Rounds stay that nobody disturbed; where most are disturbed the quietest half
 // does, and never fewer than an interval needs.
 func TestQuietest(t *testing.T) {
+	const most = 0.02
 	for name, tt := range map[string]struct {
 		others []float64
 		kept   []int
@@ -30,7 +31,11 @@ func TestQuietest(t *testing.T) {
 		"few":             {[]float64{0.9, 0.1, 0.8, 0.2, 0.7, 0.3}, []int{1, 2, 3, 4, 5}},
 		"fewer than that": {[]float64{0.9, 0.1}, []int{0, 1}},
 	} {
-		kept := quietest(tt.others)
+		disturbed := slices.Clone(tt.others)
+		for i := range disturbed {
+			disturbed[i] /= most
+		}
+		kept := quietest(disturbed)
 		if !slices.Equal(kept, tt.kept) {
 			t.Errorf("%s: %v stay, want %v", name, kept, tt.kept)
 		}
@@ -41,6 +46,7 @@ func TestQuietest(t *testing.T) {
 func roundsOf(others ...float64) *clientRounds {
 	c := &clientRounds{others: others}
 	for i := range others {
+		c.slowed = append(c.slowed, unknown())
 		c.rounds = append(c.rounds, tracer.Round{Start: time.Duration(i) * time.Second, Count: 100, SumNs: 1_000_000})
 	}
 	return c
@@ -64,6 +70,48 @@ func TestPickIsSymmetric(t *testing.T) {
 	}
 	if s := a.meanOthers([]int{0, 1}); s == nil || math.Abs(*s-0.2) > 1e-12 {
 		t.Errorf("other work took %v of two", s)
+	}
+}
+
+// A slow probe beside a round, on either side of it, by either way and in either
+// half, takes the round from both ways; of those of a way the quickest ones are the measure.
+func TestSlowedRoundsAreLeftOut(t *testing.T) {
+	way := func(ns uint64, slow map[int][2]uint64) *cell {
+		c := &cell{untraced: *roundsOf(make([]float64, 10)...), traced: *roundsOf(make([]float64, 10)...)}
+		for _, rounds := range []*clientRounds{&c.untraced, &c.traced} {
+			for i := range 10 {
+				p := [2]uint64{ns, ns + 500}
+				if s, ok := slow[i]; ok && rounds == &c.traced {
+					p = s
+				}
+				rounds.probes = append(rounds.probes, p)
+			}
+		}
+		c.judgePace()
+		return c
+	}
+	a := way(10_000, map[int][2]uint64{3: {14_000, 10_500}, 5: {11_100, 11_700}})
+	b := way(14_000, map[int][2]uint64{7: {14_000, 20_000}}) // slower by itself
+	without, with := pick(&a.untraced, &b.untraced), pick(&a.traced, &b.traced)
+	if len(without) != 10 || !slices.Equal(with, []int{0, 1, 2, 4, 5, 6, 8, 9}) {
+		t.Errorf("%v and %v stay", without, with)
+	}
+	var o result.Others
+	e := &result.Explained{}
+	count(&o, e, [2][]int{without, with}, a, b)
+	if e.Rounds != 20 || e.LeftOut != 2 || e.Slow != 2 || e.SlowKept != 0 || o.Slow != 2 {
+		t.Errorf("counted %+v, %+v", e, o)
+	}
+	count(&o, e, [2][]int{without, {0, 3, 7}}, a, b)
+	if e.SlowKept != 2 || o.SlowKept != 2 {
+		t.Errorf("of three kept ones %d are slow", e.SlowKept)
+	}
+	none := way(0, nil)
+	if kept := pick(&none.traced); len(kept) != 10 || none.traced.encode().Latency.Rounds[0].Slowed != nil {
+		t.Errorf("%v stay of what nobody looked at", kept)
+	}
+	if s := a.traced.encode().Latency.Rounds[3].Slowed; s == nil || math.Abs(*s-0.4) > 1e-9 {
+		t.Errorf("the document says %v of the slow round", s)
 	}
 }
 
@@ -106,6 +154,9 @@ func TestCaution(t *testing.T) {
 		{result.Others{Share: share(0.01), KeptShare: share(0.001), StealShare: share(0.01), Rounds: 100, LeftOut: 3}, nil},
 		{result.Others{Share: share(0.3), KeptShare: share(0.01), Rounds: 100, LeftOut: 30}, []string{"up to 30% of the CPU", "30 of 100 rounds are left out"}},
 		{result.Others{Share: share(0.3), KeptShare: share(0.12), Rounds: 100, LeftOut: 50}, []string{"up to 12%: explained shares are lower"}},
+		{result.Others{Rounds: 100, Slow: 9, LeftOut: 9}, nil},
+		{result.Others{Rounds: 100, Slow: 40, LeftOut: 40}, []string{"in 40 of 100 rounds", "slowed it", "40 of 100 rounds are left out"}},
+		{result.Others{Rounds: 100, Slow: 80, SlowKept: 30, LeftOut: 50}, []string{"30 slowed ones are among those that stay"}},
 		{result.Others{StealShare: share(0.25)}, []string{"the hypervisor gave 25%"}},
 	} {
 		text := caution(tt.others)
@@ -171,13 +222,13 @@ func TestOtherWorkIsTold(t *testing.T) {
 	for _, cell := range d.Bench.Cells {
 		for _, r := range append(slices.Clone(cell.Traced.Latency.Rounds), cell.Untraced.Latency.Rounds...) {
 			all++
-			if r.OthersShare != nil && *r.OthersShare >= 0 && *r.OthersShare <= 1 {
+			if r.OthersShare != nil && *r.OthersShare >= 0 && *r.OthersShare <= 1 && r.Slowed != nil {
 				told++
 			}
 		}
 	}
 	if told != all {
-		t.Errorf("%d of %d rounds tell what other work took", told, all)
+		t.Errorf("%d of %d rounds tell what other work took, and slowed", told, all)
 	}
 }
 
@@ -190,6 +241,10 @@ func TestOthersAreNotKnown(t *testing.T) {
 		for _, r := range append(slices.Clone(cell.Traced.Latency.Rounds), cell.Untraced.Latency.Rounds...) {
 			if (r.OthersShare != nil) != known {
 				t.Fatalf("%s by %s: other work %v", cell.Load, cell.Way, r.OthersShare)
+			}
+			// whoever else has a part in a request, the client's CPU is looked at; HTTP's threads have none of their own
+			if (r.Slowed != nil) != (cell.Load == "tcp_rr") {
+				t.Fatalf("%s by %s: slowed %v", cell.Load, cell.Way, r.Slowed)
 			}
 		}
 	}

@@ -14,6 +14,9 @@ import (
 
 // finish computes what one load's rounds say.
 func (r *runner) finish(b *running) error {
+	for _, w := range r.ways {
+		b.cells[w.Name].judgePace()
+	}
 	if r.apart {
 		for _, w := range r.ways {
 			b.cells[w.Name].untraced.withoutInterrupts()

@@ -86,6 +86,8 @@ type Others struct {
 	StealShare *float64 `json:"steal_share" doc:"of that CPU's time, what a hypervisor gave to other machines while the bench ran; null where that is not known" min:"0"`
 	Rounds     int      `json:"rounds" doc:"of all comparisons, without and with tracing" min:"0"`
 	LeftOut    int      `json:"rounds_left_out" doc:"of these: not in the explained shares" min:"0"`
+	Slow       int      `json:"rounds_slow" doc:"of all rounds: something outside of the CPU slowed it, as work on another one of the same core does" min:"0"`
+	SlowKept   int      `json:"rounds_slow_kept" doc:"of these: in the explained shares nevertheless" min:"0"`
 	Caution    string   `json:"caution" doc:"what a reader of shares must know of it; empty on a quiet machine"`
 }
 
@@ -158,6 +160,7 @@ type Round struct {
 	P50Ns  float64 `json:"p50_ns" doc:"0 of nothing" min:"0"`
 
 	OthersShare *float64 `json:"others_share" doc:"what other work took of the round, on the CPU that both ends ran on: 1 is all; null where that is not known" min:"0"`
+	Slowed      *float64 `json:"slowed" doc:"how much longer a fixed piece of work beside the round took than on a core that nobody else uses: 0 is no longer; null where that is not known"`
 }
 
 // PerRequest is what the packets of a request took together.
@@ -252,7 +255,9 @@ type Explained struct {
 	ClientTraced *Estimate `json:"client_traced" doc:"difference of the client's mean while traced"`
 	HopsRaw      *Estimate `json:"hops_raw" doc:"hops as measured, what measuring costs in them"`
 	Rounds       int       `json:"rounds" doc:"of a way, without and with tracing together" min:"0"`
-	LeftOut      int       `json:"rounds_left_out" doc:"of these: not in the figures here, of both ways alike, as other work took more than 2% of them on one of both; at most half" min:"0"`
+	LeftOut      int       `json:"rounds_left_out" doc:"of these: not in the figures here, of both ways alike, as other work took more than 2% of them on one of both, or slowed the CPU; at most half" min:"0"`
+	Slow         int       `json:"rounds_slow" doc:"of all rounds: a fixed piece of work beside them took more than 12% longer than on a core that nobody else uses, on one of both ways" min:"0"`
+	SlowKept     int       `json:"rounds_slow_kept" doc:"of these: in the figures here" min:"0"`
 	OthersShare  *float64  `json:"others_share" doc:"the most that other work took of the rounds that are in the figures, on either way: the explained share is lower by at least as much; null where that is not known" min:"0"`
 	Tracing      *Part     `json:"tracing" doc:"what measuring costs outside of the hops, as when a journey's end is written down: client_traced - client - (hops_raw - hops); null likewise"`
 }

@@ -247,10 +247,17 @@ func Disturbed(e *result.Explained) string {
 	const worthWords = 0.02
 	var parts []string
 	if e.LeftOut > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %d rounds are left out: other work took more than 2%% of the CPU in them", e.LeftOut, e.Rounds))
+		slowed := ""
+		if e.Slow > e.SlowKept {
+			slowed = ", or slowed it from another one of the same core"
+		}
+		parts = append(parts, fmt.Sprintf("%d of %d rounds are left out: other work took more than 2%% of the CPU in them%s", e.LeftOut, e.Rounds, slowed))
 	}
 	if s := e.OthersShare; s != nil && *s > worthWords {
 		parts = append(parts, fmt.Sprintf("in what is left it took up to %s: the share is lower, by at least as much", Percent(*s)))
+	}
+	if float64(e.SlowKept) > worthWords*float64(e.Rounds) {
+		parts = append(parts, fmt.Sprintf("%d of those that stay were slowed: figures are longer, intervals wider", e.SlowKept))
 	}
 	return strings.Join(parts, "; ")
 }
