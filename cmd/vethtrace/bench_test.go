@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -140,6 +141,62 @@ func TestBenchDockerIPv6(t *testing.T) {
 	}
 }
 
+// TestBenchDockerInterrupted: whenever it is interrupted, in the middle of a request
+// to the engine as well as under load, nothing of it stays.
+func TestBenchDockerInterrupted(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	e := startEngine(ctx, t, lab.WireVeth)
+	before := engineState(ctx, t, e)
+	containers := func() int {
+		out, err := e.Docker(ctx, "ps", "-aq")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(strings.Fields(out))
+	}
+	const attached = 5
+	for moment := 1; moment <= attached; moment++ { // when so many containers are there
+		v := startVethtrace(t, e.Host, "bench", "--docker", "nginx", "--docker-host", "unix://"+e.Socket,
+			"--loads", "tcp_rr", "--duration", "20s", "-o", "json", "--log-level", "debug")
+		there := func() bool { return containers() >= moment }
+		if moment == attached {
+			there = func() bool { return hasLinks(t, v.cmd.Process.Pid) }
+		}
+		for deadline := time.Now().Add(30 * time.Second); !there(); {
+			if time.Now().After(deadline) {
+				t.Fatalf("moment %d does not come: %s", moment, v.messages(t))
+			}
+		}
+		if err := v.cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		if status := v.wait(t); status != exitFailed || v.out.Len() > 0 {
+			t.Errorf("at %d: exit status %d, %d bytes of output: %s", moment, status, v.out.Len(), v.messages(t))
+		}
+		for range 2 {
+			if after := engineState(ctx, t, e); after != before {
+				t.Fatalf("at %d: the engine has\n%s\nand had\n%s", moment, after, before)
+			}
+			time.Sleep(300 * time.Millisecond) // an engine goes on with a request that was given up
+		}
+	}
+}
+
+// hasLinks tells whether a process has attached BPF programs.
+func hasLinks(t *testing.T, pid int) bool {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		what, err := os.Readlink(filepath.Join(dir, e.Name()))
+		return err == nil && strings.Contains(what, "bpf_link") // else closed meanwhile
+	})
+}
+
 // TestCompareDocker: two containers of a real engine at the same time.
 func TestCompareDocker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -189,6 +246,49 @@ func TestCompareDocker(t *testing.T) {
 	}
 	if d.Environment == nil || d.Environment.Docker == nil || len(d.Sides) != 2 {
 		t.Errorf("environment %+v, %d sides", d.Environment, len(d.Sides))
+	}
+}
+
+// TestCompareEnded: a target that stops meanwhile is compared by what it had, and
+// that is said; one that was never asked is named.
+func TestCompareEnded(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	e := startEngine(ctx, t, lab.WireVeth)
+	docker := func(args ...string) {
+		t.Helper()
+		if out, err := e.Docker(ctx, args...); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	docker("run", "-d", "-p", "8080:80", "--name", "nginx", "nginx")
+	docker("run", "-d", "--network", "host", "--name", "nginx-host-mode", "nginx")
+	bridge, host := fmt.Sprintf("http://%s:8080/", e.Host.IP4), fmt.Sprintf("http://%s:80/", e.Host.IP4)
+	visit(ctx, t, e, bridge)
+	visit(ctx, t, e, host)
+	idle := startVethtrace(t, e.Host, "compare", "nginx", "nginx-host-mode", "--docker-host", "unix://"+e.Socket, "--duration", "1s")
+	if status := idle.wait(t); status != exitFailed || !strings.Contains(idle.messages(t), "nginx and nginx-host-mode had no packets: send the same load to both") {
+		t.Errorf("without a load: exit status %d: %s", status, idle.messages(t))
+	}
+	twice := startVethtrace(t, e.Host, "compare", "nginx", "nginx", "--docker-host", "unix://"+e.Socket, "--duration", "1s")
+	if status := twice.wait(t); status != exitUsage || !strings.Contains(twice.messages(t), "the two are one target") {
+		t.Errorf("one container twice: exit status %d: %s", status, twice.messages(t))
+	}
+	v := startVethtrace(t, e.Host, "compare", "nginx", "nginx-host-mode", "--docker-host", "unix://"+e.Socket, "--duration", "0", "-o", "json")
+	v.await(t, "attached to nginx (bridge), nginx-host-mode (host) in")
+	for range 10 {
+		visit(ctx, t, e, bridge)
+		visit(ctx, t, e, host)
+	}
+	docker("stop", "-t", "0", "nginx")
+	v.await(t, "target has ended")
+	if err := v.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	d := v.result(t)
+	const said = "nginx ended meanwhile"
+	if !strings.HasPrefix(d.Caution, said) || !strings.HasSuffix(d.Answer, d.Caution) || len(d.Comparisons) != 1 {
+		t.Errorf("caution %q, answer %q", d.Caution, d.Answer)
 	}
 }
 

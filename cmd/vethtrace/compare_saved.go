@@ -29,6 +29,7 @@ func (o *compareOptions) saved(s streams, files []string) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
+	sides[0].name, sides[1].name = shortNames(files[0], files[1])
 	before, after := sides[0], sides[1]
 	d, err := o.compare(after, before, sides, false)
 	if err != nil {
@@ -44,6 +45,18 @@ func (o *compareOptions) saved(s streams, files []string) error {
 		d.Answer += "; " + d.Caution
 	}
 	return o.write(s.out, s, d)
+}
+
+// shortNames leaves out the directories that two paths begin with alike: columns and
+// sentences have room for what tells the two apart.
+func shortNames(a, b string) (string, string) {
+	common := 0
+	for i := 0; i < min(len(a), len(b)) && a[i] == b[i]; i++ {
+		if a[i] == '/' {
+			common = i + 1
+		}
+	}
+	return a[common:], b[common:]
 }
 
 func (s side) circumstances() compare.Circumstances {

@@ -7,6 +7,7 @@ import (
 	stdjson "encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/vethtrace/vethtrace/exporter/json"
@@ -46,8 +47,33 @@ func (c *compareSink) final(_, whole tracer.Snapshot) error {
 	}
 	d.Environment, d.Start = whole.Environment, whole.Start.UTC().Format(time.RFC3339Nano)
 	d.DurationS, d.Notes = whole.Duration.Seconds(), whole.Notes
+	d.Caution = ended(whole.Targets, c.names)
 	d.Answer = d.Comparisons[0].Verdict
+	if d.Caution != "" {
+		d.Answer += "; " + d.Caution
+	}
 	return c.options.write(c.out, c.streams, d)
+}
+
+// ended says which targets were not there all the time; "" where both were. The
+// other one's packets of that time have nobody beside them.
+func ended(targets []tracer.Target, names [2]string) string {
+	var parts []string
+	for _, name := range names {
+		lives, gone := 0, false
+		for _, t := range targets {
+			if t.Name == name {
+				lives, gone = lives+1, gone || t.Gone
+			}
+		}
+		switch {
+		case lives > 1:
+			parts = append(parts, name+" was started again meanwhile: its figures are of the life with the most packets")
+		case gone:
+			parts = append(parts, name+" ended meanwhile: what the other one had from then on is in the difference as well")
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // busiestTarget is the life of a target that most packets belong to: one that

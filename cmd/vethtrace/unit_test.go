@@ -319,3 +319,43 @@ func TestCompareModes(t *testing.T) {
 		t.Errorf("nothing to compare: %q, %v", out.String(), err)
 	}
 }
+
+// Two documents are named by what tells them apart.
+func TestShortNames(t *testing.T) {
+	for _, tt := range [][4]string{
+		{"before.json", "after.json", "before.json", "after.json"},
+		{"/tmp/long/before.json", "/tmp/long/after.json", "before.json", "after.json"},
+		{"/tmp/before/result.json", "/tmp/after/result.json", "before/result.json", "after/result.json"},
+		{"runs/a.json", "runs/a.json", "a.json", "a.json"},
+		{"runs/a.json", "runs/ab.json", "a.json", "ab.json"},
+		{"a/b/x.json", "a/x.json", "b/x.json", "x.json"},
+		{"/x.json", "x.json", "/x.json", "x.json"},
+	} {
+		if a, b := shortNames(tt[0], tt[1]); a != tt[2] || b != tt[3] {
+			t.Errorf("%s and %s are named %s and %s, want %s and %s", tt[0], tt[1], a, b, tt[2], tt[3])
+		}
+	}
+}
+
+// Who was not there all the time is said.
+func TestEnded(t *testing.T) {
+	life := func(name string, gone bool) tracer.Target { return tracer.Target{Name: name, Gone: gone} }
+	for _, tt := range []struct {
+		targets []tracer.Target
+		want    []string
+	}{
+		{[]tracer.Target{life("a", false), life("b", false)}, nil},
+		{[]tracer.Target{life("a", true), life("b", false)}, []string{"a ended meanwhile"}},
+		{[]tracer.Target{life("a", true), life("a", false), life("b", true)}, []string{"a was started again meanwhile", "b ended meanwhile"}},
+	} {
+		text := ended(tt.targets, [2]string{"a", "b"})
+		if (text == "") != (len(tt.want) == 0) {
+			t.Errorf("%+v: %q", tt.targets, text)
+		}
+		for _, w := range tt.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%q has not %q", text, w)
+			}
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"charm.land/lipgloss/v2"
 
+	"github.com/vethtrace/vethtrace/internal/environment"
 	"github.com/vethtrace/vethtrace/internal/result"
 )
 
@@ -60,6 +61,23 @@ func TestBenchText(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+}
+
+// Of two that were traced at once, what a reader must know stands below the table.
+func TestCompareCaution(t *testing.T) {
+	d := savedResult(t, "compare-schema-1.json")
+	d.Environment, d.Caution = d.Sides[0].Environment, "nginx ended meanwhile"
+	if d.Environment == nil {
+		d.Environment = &environment.Environment{}
+	}
+	text := wroteResult(t, d, Options{})
+	if caution := strings.Index(text, "caution: nginx ended meanwhile."); caution < strings.Index(text, d.Comparisons[0].Class) {
+		t.Errorf("caution at %d:\n%s", caution, text)
+	}
+	d.Caution = ""
+	if text := wroteResult(t, d, Options{}); strings.Contains(text, "caution") {
+		t.Errorf("a caution of nothing:\n%s", text)
 	}
 }
 

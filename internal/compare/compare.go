@@ -14,6 +14,7 @@ package compare
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vethtrace/vethtrace/internal/result"
@@ -32,10 +33,16 @@ type Options struct {
 }
 
 // NothingError is returned when two targets have no packets in common.
-type NothingError struct{ Of, Against string }
+type NothingError struct {
+	Of, Against string
+	Idle        []string // those of both that had none at all
+}
 
 // Error says what is missing.
 func (e *NothingError) Error() string {
+	if len(e.Idle) > 0 {
+		return strings.Join(e.Idle, " and ") + " had no packets: send the same load to both"
+	}
 	return e.Of + " and " + e.Against + " had no packets of the same kind in the same direction: send the same load to both"
 }
 
@@ -56,11 +63,24 @@ func Targets(of, against tracer.Target, o Options) (result.Comparison, [2][2]str
 		}
 	}
 	if len(c.rows) == 0 {
-		return result.Comparison{}, ids, &NothingError{o.Of, o.Against}
+		return result.Comparison{}, ids, &NothingError{o.Of, o.Against, idle(of, against, o)}
 	}
 	r := c.finish()
 	r.Class = kind.String()
 	return r, ids, nil
+}
+
+// idle are the names of those that no packet of was followed to its end.
+func idle(of, against tracer.Target, o Options) (names []string) {
+	for _, side := range []struct {
+		name   string
+		target tracer.Target
+	}{{o.Of, of}, {o.Against, against}} {
+		if side.target.Accounting[tracer.Ingress].Completed+side.target.Accounting[tracer.Egress].Completed == 0 {
+			names = append(names, side.name)
+		}
+	}
+	return names
 }
 
 // hostMode tells whether a target has no namespace of its own: no hop is in it.

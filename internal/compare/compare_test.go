@@ -274,6 +274,21 @@ func TestTooFew(t *testing.T) {
 	if _, _, err := Targets(tracer.Target{}, full, Options{Of: "x", Against: "a"}); !errors.As(err, &nothing) {
 		t.Errorf("no packets: %v", err)
 	}
+	unlike := full // has packets, of which none is followed like the other's
+	unlike.Paths, unlike.Accounting[tracer.Ingress].Completed = nil, 7
+	for _, tt := range []struct {
+		of, against tracer.Target
+		want        string
+	}{
+		{tracer.Target{}, unlike, "x had no packets: "},
+		{unlike, tracer.Target{}, "a had no packets: "},
+		{tracer.Target{}, tracer.Target{}, "x and a had no packets: "},
+		{unlike, unlike, "x and a had no packets of the same kind "},
+	} {
+		if _, _, err := Targets(tt.of, tt.against, Options{Of: "x", Against: "a"}); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%v, want %s", err, tt.want)
+		}
+	}
 }
 
 // What measuring costs is subtracted, or not.

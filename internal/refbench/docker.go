@@ -94,11 +94,22 @@ func NewDocker(ctx context.Context, cfg DockerConfig) (_ *Docker, err error) {
 // engineTimeout bounds each request to the engine.
 const engineTimeout = 30 * time.Second
 
+// uninterrupted is for requests that create something: an engine goes on with one
+// that is given up, and what it has made by then nobody would know to remove.
+func uninterrupted(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), engineTimeout)
+}
+
 // run starts a container and returns its id.
 func (d *Docker) run(ctx context.Context, role string, host *container.HostConfig, exposed network.PortSet) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
-	created, err := d.API.ContainerCreate(ctx, client.ContainerCreateOptions{
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	creating, end := uninterrupted(ctx)
+	defer end()
+	created, err := d.API.ContainerCreate(creating, client.ContainerCreateOptions{
 		Name: "vethtrace-bench-" + d.id + "-" + role, HostConfig: host,
 		Config: &container.Config{Image: d.Image, ExposedPorts: exposed, Labels: map[string]string{Label: d.id}},
 	})
@@ -222,7 +233,10 @@ func (d *Docker) userNetwork(ctx context.Context) error {
 }
 
 func (d *Docker) createNetwork(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := uninterrupted(ctx)
 	defer cancel()
 	o := client.NetworkCreateOptions{Driver: "bridge", Labels: map[string]string{Label: d.id}}
 	if d.Six {

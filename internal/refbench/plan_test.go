@@ -49,3 +49,21 @@ func TestPlanOfAShortRun(t *testing.T) {
 		t.Errorf("20 s of one load: %+v", few)
 	}
 }
+
+// What is asked for twice is measured once, and what it is compared with comes along.
+func TestAskedTwice(t *testing.T) {
+	host, published := Way{}, Way{}
+	host.Name, published.Name, published.Against = WayHost, WayPublished, WayHost
+	r := &runner{Config: Config{
+		World: &Reference{ways: []Way{host, published}}, Ways: []string{WayPublished, WayPublished}, Loads: []string{"udp_rr", "tcp_rr", "udp_rr"},
+	}}
+	if err := r.choose(); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.loads) != 2 || r.loads[0].Name != "udp_rr" || r.loads[1].Name != "tcp_rr" {
+		t.Errorf("loads %+v", r.loads)
+	}
+	if len(r.ways) != 2 || r.ways[0].Name != WayHost || r.ways[1].Name != WayPublished {
+		t.Errorf("ways %+v", r.ways)
+	}
+}

@@ -149,7 +149,9 @@ func (r *runner) choose() error {
 		if !ok {
 			return &UnknownError{"load", name, LoadNames()}
 		}
-		r.loads = append(r.loads, load)
+		if !slices.ContainsFunc(r.loads, func(l result.Load) bool { return l.Name == name }) {
+			r.loads = append(r.loads, load)
+		}
 	}
 	if len(r.Loads) == 0 {
 		r.loads = Loads()

@@ -66,6 +66,9 @@ func Decode(r io.Reader) (Document, error) {
 	if err := d.Decode(&doc); err != nil {
 		return Document{}, fmt.Errorf("read result: %w", err)
 	}
+	if doc.Kind == KindBench && doc.Bench == nil {
+		return Document{}, errors.New("read result: it says that it is of a bench, and has none")
+	}
 	if err := doc.renew(); err != nil {
 		return Document{}, fmt.Errorf("read result: %w", err)
 	}

@@ -34,7 +34,7 @@ type Document struct {
 	Answer      string                   `json:"answer" doc:"the result in one sentence, with its interval"`
 	Environment *environment.Environment `json:"environment" doc:"what this run was made in; null in a comparison of saved documents, whose sides have theirs"`
 	Differences []Difference             `json:"differences" doc:"what differs in the two environments, of saved documents; empty otherwise"`
-	Caution     string                   `json:"caution" doc:"why the difference must not be read as the effect of a cause: two hosts, two days; empty where nothing speaks against it"`
+	Caution     string                   `json:"caution" doc:"why the difference must not be read as the effect of a cause: two hosts, two days, a target that ended meanwhile; empty where nothing speaks against it"`
 	Sides       []Side                   `json:"sides" doc:"of kind compare: the two that were compared, in the order that they were named; empty otherwise"`
 	Bench       *Bench                   `json:"bench" doc:"of kind bench: what was run and measured; null otherwise"`
 	Comparisons []Comparison             `json:"comparisons" doc:"one per pair of ways and load; one in a document of kind compare"`

@@ -164,6 +164,9 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
+	if _, err := Decode(strings.NewReader(`{"schema":1,"kind":"bench"}`)); err == nil || !strings.Contains(err.Error(), "is of a bench, and has none") {
+		t.Errorf("a bench without one: %v", err)
+	}
 	if _, err := Decode(strings.NewReader(`{"schema":1}`)); !errors.Is(err, ErrKind) {
 		t.Errorf("no kind: %v", err)
 	}

@@ -30,6 +30,9 @@ func Result(d result.Document, o Options) []string {
 		}
 		lines = append(lines, Comparison(c, swapped, o)...)
 	}
+	if d.Environment != nil && d.Caution != "" { // of saved ones it stands where their environments do
+		lines = append(lines, o.prose("caution: ", Escape(d.Caution)+".", st.warn)...)
+	}
 	for _, note := range d.Notes {
 		lines = append(lines, o.prose("note: ", Escape(note), st.warn)...)
 	}
