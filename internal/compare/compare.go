@@ -80,7 +80,7 @@ func idle(of, against tracer.Target, o Options) (names []string) {
 			names = append(names, side.name)
 		}
 	}
-	return names
+	return slices.Compact(names) // a document may be compared with itself
 }
 
 // hostMode tells whether a target has no namespace of its own: no hop is in it.

@@ -225,7 +225,7 @@ func caution(o result.Others) string {
 		say("other work took up to %s of the CPU that request-response ran on", compare.Percent(*o.Share))
 	}
 	if float64(o.Slow) > worthSlow*rounds {
-		say("in %d of %d rounds something outside of that CPU slowed it, as work on another CPU of the same core does", o.Slow, o.Rounds)
+		say("in %d of %d rounds something slowed the CPU of request-response from outside, as work on another CPU of the same core does", o.Slow, o.Rounds)
 	}
 	if len(parts) > 0 && o.LeftOut > 0 {
 		say("%d of %d rounds are left out for it", o.LeftOut, o.Rounds)

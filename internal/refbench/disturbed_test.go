@@ -155,7 +155,7 @@ func TestCaution(t *testing.T) {
 		{result.Others{Share: share(0.3), KeptShare: share(0.01), Rounds: 100, LeftOut: 30}, []string{"up to 30% of the CPU", "30 of 100 rounds are left out"}},
 		{result.Others{Share: share(0.3), KeptShare: share(0.12), Rounds: 100, LeftOut: 50}, []string{"up to 12%: explained shares are lower"}},
 		{result.Others{Rounds: 100, Slow: 9, LeftOut: 9}, nil},
-		{result.Others{Rounds: 100, Slow: 40, LeftOut: 40}, []string{"in 40 of 100 rounds", "slowed it", "40 of 100 rounds are left out"}},
+		{result.Others{Rounds: 100, Slow: 40, LeftOut: 40}, []string{"in 40 of 100 rounds", "slowed the CPU", "40 of 100 rounds are left out"}},
 		{result.Others{Rounds: 100, Slow: 80, SlowKept: 30, LeftOut: 50}, []string{"30 slowed ones are among those that stay"}},
 		{result.Others{StealShare: share(0.25)}, []string{"the hypervisor gave 25%"}},
 	} {
