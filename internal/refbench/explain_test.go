@@ -18,7 +18,7 @@ func windowed(rounds, filled int, ns uint64) *cell {
 	for i := range rounds {
 		start := time.Duration(i) * time.Second
 		c.traced.rounds = append(c.traced.rounds, tracer.Round{Start: start, Count: 100, SumNs: 100_000})
-		c.traced.others = append(c.traced.others, unknown())
+		c.traced.others, c.traced.slowed = append(c.traced.others, unknown()), append(c.traced.slowed, unknown())
 		for _, l := range []*tracer.Latency{&t.Waiting.Transport, &t.Waiting.Reader} {
 			if i < filled {
 				l.Rounds = append(l.Rounds, tracer.Round{Start: start, Count: 10, SumNs: 10 * ns})
