@@ -126,7 +126,7 @@ func TestAllWaysAndLoads(t *testing.T) {
 		if (c.ExplainedShare == nil) != (c.ExplainedReason != "") || !load.OnePacket && c.ExplainedShare != nil {
 			t.Errorf("%s %s: share %v, reason %q", c.Load, c.Of, c.ExplainedShare, c.ExplainedReason)
 		}
-		checkInjected(t, c, wait)
+		checkInjected(t, d, c, wait)
 		checkParts(t, d, c)
 	}
 	var b bytes.Buffer

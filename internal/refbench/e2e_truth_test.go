@@ -302,7 +302,7 @@ func TestIPv6(t *testing.T) {
 		if !strings.HasPrefix(c.Class, "ipv6, ") {
 			t.Errorf("%s %s: %s", c.Load, c.Of, c.Class)
 		}
-		checkInjected(t, c, wait)
+		checkInjected(t, d, c, wait)
 		if c.Of == WayPublished && !slices.ContainsFunc(c.Rows, func(r result.Row) bool {
 			return r.Hop == "netfilter/forward" && r.Of != nil && r.Of.MeanNs > float64(wait) && r.Against == nil
 		}) {
@@ -313,15 +313,27 @@ func TestIPv6(t *testing.T) {
 
 // checkInjected wants a share, and most of it explained, where packets are
 // forwarded and wait there.
-func checkInjected(t *testing.T, c result.Comparison, wait time.Duration) {
+func checkInjected(t *testing.T, d result.Document, c result.Comparison, wait time.Duration) {
 	t.Helper()
 	load, _ := loadNamed(c.Load)
 	if !load.OnePacket || c.Of == WayProxy { // the proxy's packets are not forwarded
 		return
+	}
+	if c.ExplainedShare == nil && c.Load == "tcp_rr" && acknowledged(d, c) {
+		return // and it is said
 	}
 	if c.ExplainedShare == nil {
 		t.Errorf("%s %s: no share: %s", c.Load, c.Of, c.ExplainedReason)
 	} else if s, client := c.ExplainedShare.Share, c.Explained.Client.Ns; s < 0.5 || s > 1.5 || client < float64(wait) {
 		t.Errorf("%s %s: %.2f of %.0f ns are explained, of which FORWARD is %v there and as much back", c.Load, c.Of, s, client, wait)
 	}
+}
+
+// acknowledged tells whether a way has packets that are no answers: where others
+// keep the CPU for longer than 40 ms, TCP does not wait for one to acknowledge.
+func acknowledged(d result.Document, c result.Comparison) bool {
+	const most = 1.02
+	return strings.Contains(c.ExplainedReason, "packets in and") && slices.ContainsFunc(d.Bench.Cells, func(cell result.Cell) bool {
+		return cell.Load == c.Load && (cell.Way == c.Of || cell.Way == c.Against) && max(cell.PerRequest.PacketsIn, cell.PerRequest.PacketsOut) > most
+	})
 }
