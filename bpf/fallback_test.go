@@ -99,6 +99,14 @@ func loadFallback(t *testing.T, kernel *ebpf.CollectionSpec) {
 		t.Fatal(err)
 	}
 	spec.Variables["cfg_set_mask"].Value = kernel.Variables["cfg_set_mask"].Value
+	for _, name := range []string{"cfg_netfilter_first", "cfg_netfilter_last"} { // all that trampolines may be asked for
+		if err := spec.Variables[name].Set(uint32(1<<10 - 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := spec.Variables["cfg_host_mode"].Set(true); err != nil {
+		t.Fatal(err)
+	}
 	for name, v := range spec.Variables {
 		if v.SectionName == ".bss" { // as the main object has them
 			delete(spec.Variables, name)

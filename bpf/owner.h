@@ -177,20 +177,30 @@ static __always_inline __u64 vt_cgroup_of(struct task_struct *task)
 	return vt_get(vt_get(vt_get(vt_get(vt_get(task, cgroups), subsys[cfg_cgroup_subsys & 15]), cgroup), kn), id);
 }
 
-/* The group of a process; NULL: nobody's. */
-static __always_inline struct vt_group *vt_group_of(struct task_struct *task)
+/*
+ * Which group a process is of; -1: none. Global: the verifier of Linux 6.1 would
+ * follow its loop once for each way that leads here, beyond its limit.
+ */
+VT_COLD_GLOBAL int vt_search_group(__u64 cgroup, __u32 tgid)
 {
-	__u64 cgroup = vt_cgroup_of(task);
-
-	for (__u32 i = 0; i < VT_GROUPS; i++) {
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < VT_GROUPS; i++) {
 		struct vt_group *group = &vt_groups[i];
 
 		if (!group->target)
-			return NULL;
-		if (group->cgroup ? group->cgroup == cgroup : group->tgid == (__u32)vt_get(task, tgid))
-			return group;
+			break;
+		if (group->cgroup ? group->cgroup == cgroup : group->tgid == tgid)
+			return i;
 	}
-	return NULL;
+	return -1;
+}
+
+/* The group of a process; NULL: nobody's. */
+static __always_inline struct vt_group *vt_group_of(struct task_struct *task)
+{
+	int at = vt_search_group(vt_cgroup_of(task), vt_get(task, tgid));
+
+	return at < 0 ? NULL : &vt_groups[at & (VT_GROUPS - 1)];
 }
 
 /* That of the process that runs now: only where it is the one that acts. */

@@ -35,7 +35,7 @@ func main() {
 
 // everything are the settings of a run for which the verifier finds no code dead that journeys need.
 func everything() map[string]any {
-	return map[string]any{"cfg_whole": true, "cfg_functions": true, "cfg_row_mask": uint32(4095), "cfg_slow_ns": uint64(1), "cfg_sample": uint32(1)}
+	return map[string]any{"cfg_whole": true, "cfg_functions": true, "cfg_row_mask": uint32(4095), "cfg_slow_ns": uint64(1), "cfg_sample": uint32(1), "cfg_host_mode": true}
 }
 
 func run(out io.Writer) error {
@@ -82,6 +82,7 @@ func loadAll(settings map[string]any) (costs []vm.Program, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the fallback object: %w", err)
 	}
+	fallback.Variables["cfg_set_mask"].Value = spec.Variables["cfg_set_mask"].Value // fewer where variables are small
 	opts := ebpf.CollectionOptions{
 		MapReplacements: shared.Maps, Cache: btf.NewCache(), Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
 	}
@@ -127,6 +128,11 @@ func constants(object *ebpf.CollectionSpec, settings map[string]any) (*ebpf.Coll
 			if err := v.Set(value); err != nil {
 				return nil, fmt.Errorf("set %s of the fallback: %w", name, err)
 			}
+		}
+	}
+	for _, name := range []string{"cfg_netfilter_first", "cfg_netfilter_last"} { // all that trampolines may be asked for
+		if err := object.Variables[name].Set(uint32(1<<10 - 1)); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
 	bare := object.Copy()
