@@ -128,8 +128,9 @@ func nameToNetfilter(from Hook, target bool, point Point, border int, inside boo
 // nameToDevice names a hop that ends at a device or a tracepoint; inside is
 // whether it began inside a bridge.
 func nameToDevice(from, to Hook, inside bool) string {
-	if _, point, _, ok := from.AsNetfilter(); ok && inside && point == PreRouting {
-		return "bridge" // a tag hides the packet from the hooks behind
+	if _, point, _, ok := from.AsNetfilter(); ok && inside && point == PreRouting && to != BridgeEgress {
+		// a tag hides the packet from the hooks behind; by the bridge's own device goes what DNAT has given another address, and is routed
+		return "bridge"
 	}
 	switch to {
 	case NetifRx, LoopbackIngress:

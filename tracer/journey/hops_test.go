@@ -57,6 +57,13 @@ func sequences() map[string]struct {
 			},
 			"netfilter/output veth softirq netfilter/prerouting bridge veth softirq netfilter/input",
 		},
+		"to itself, DNAT inside the bridge": {
+			[]Hook{
+				target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress, host(PreRouting, last), BridgeEgress, host(Forward, 0), host(Forward, last),
+				PortEgress, NetifRx, DeviceIngress, target(LocalIn, last),
+			},
+			"netfilter/output veth softirq netfilter/prerouting routing bridge netfilter/forward netfilter/postrouting veth softirq netfilter/input",
+		},
 		"out of the bridge by an uplink, with a tag": {
 			[]Hook{target(LocalOut, 0), DeviceEgress, NetifRx, PortIngress, host(PreRouting, last), UplinkEgress, StartXmit},
 			"netfilter/output veth softirq netfilter/prerouting bridge qdisc",
