@@ -47,21 +47,7 @@ func ipvlan(t *testing.T, wire lab.WireKind, kind lab.ContainerKind, in, out str
 	if wire == lab.WireTap {
 		out += " qdisc"
 	}
-	for direction, hops := range []string{in, out} {
-		var seen uint64
-		for _, p := range target.Paths {
-			if p.Protocol != "udp" || p.Direction != tracer.Direction(direction) {
-				continue
-			}
-			seen += p.Packets
-			if p.Peer != "uplink" || hopNames(p) != hops {
-				t.Errorf("%s\nwant uplink: %s", describePath(p), hops)
-			}
-		}
-		if seen != 2*exchanges {
-			t.Errorf("%v: %d packets, want %d", tracer.Direction(direction), seen, 2*exchanges)
-		}
-	}
+	everyPacket(t, target, "uplink", 2*exchanges, in, out)
 }
 
 // A dummy device of a container: packets to its address come by eth0, as all
@@ -93,5 +79,25 @@ func TestDummy(t *testing.T) {
 	}
 	if a := target.Accounting[tracer.Egress]; a.Expired+a.InFlight != swallowed {
 		t.Errorf("%d were swallowed: %+v", swallowed, a)
+	}
+}
+
+// everyPacket holds that so many datagrams went each way, with this peer and by these hops, and no other.
+func everyPacket(t *testing.T, target tracer.Target, peer string, packets uint64, in, out string) {
+	t.Helper()
+	for direction, hops := range []string{in, out} {
+		var seen uint64
+		for _, p := range target.Paths {
+			if p.Protocol != "udp" || p.Direction != tracer.Direction(direction) {
+				continue
+			}
+			seen += p.Packets
+			if p.Peer != peer || hopNames(p) != hops {
+				t.Errorf("%s\nwant %s: %s", describePath(p), peer, hops)
+			}
+		}
+		if seen != packets {
+			t.Errorf("%v: %d packets, want %d", tracer.Direction(direction), seen, packets)
+		}
 	}
 }

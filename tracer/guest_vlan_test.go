@@ -35,21 +35,8 @@ func TestTaggedPort(t *testing.T) {
 			s.udp(s.world.Client, nginx.IP4, lab.PortEcho, exchanges)
 			s.udp(nginx.Node, peer, 9, exchanges)
 			target := targetOf(t, s.stop(), "nginx")
-			for direction, hops := range []string{c.in, c.out} {
-				var seen uint64
-				for _, p := range target.Paths {
-					if p.Protocol != "udp" || p.Direction != tracer.Direction(direction) {
-						continue
-					}
-					seen += p.Packets
-					if p.Peer != "uplink" || hopNames(p) != hops {
-						t.Errorf("%s\nwant uplink: %s", describePath(p), hops)
-					}
-				}
-				if seen != 2*exchanges {
-					t.Errorf("%v: %d packets, want %d", tracer.Direction(direction), seen, 2*exchanges)
-				}
-			}
+			everyPacket(t, target, "uplink", 2*exchanges, c.in, c.out)
+
 			for d, a := range target.Accounting {
 				if a.Dropped != 0 || a.Expired != 0 {
 					t.Errorf("%v: %+v", tracer.Direction(d), a)

@@ -255,12 +255,7 @@ func TestCompareEnded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
-	docker := func(args ...string) {
-		t.Helper()
-		if out, err := e.Docker(ctx, args...); err != nil {
-			t.Fatal(err, out)
-		}
-	}
+	docker := dockerOf(ctx, t, e)
 	docker("run", "-d", "-p", "8080:80", "--name", "nginx", "nginx")
 	docker("run", "-d", "--network", "host", "--name", "nginx-host-mode", "nginx")
 	bridge, host := fmt.Sprintf("http://%s:8080/", e.Host.IP4), fmt.Sprintf("http://%s:80/", e.Host.IP4)

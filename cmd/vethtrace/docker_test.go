@@ -27,12 +27,7 @@ func TestDocker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), dockerTime)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
-	docker := func(args ...string) {
-		t.Helper()
-		if out, err := e.Docker(ctx, args...); err != nil {
-			t.Fatal(err, out)
-		}
-	}
+	docker := dockerOf(ctx, t, e)
 	docker("run", "-d", "-p", "8080:80", "--name", "nginx", "nginx")
 	docker("run", "-d", "--network", "container:nginx", "--name", "sidecar", "tools")
 	docker("run", "-d", "--name", "other", "tools")
@@ -81,12 +76,7 @@ func TestDockerAll(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), dockerTime)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
-	docker := func(args ...string) {
-		t.Helper()
-		if out, err := e.Docker(ctx, args...); err != nil {
-			t.Fatal(err, out)
-		}
-	}
+	docker := dockerOf(ctx, t, e)
 	docker("run", "-d", "--network", "none", "--name", "nowhere", "tools")
 	v := startVethtrace(t, e.Host, "--all", "--docker-host", "unix://"+e.Socket, "-o", "json", "--log-level", "debug")
 	v.await(t, "attached to no target yet")
@@ -117,6 +107,16 @@ func TestDockerAll(t *testing.T) {
 func startEngine(ctx context.Context, t *testing.T, wire lab.WireKind) *engine.Engine {
 	t.Helper()
 	return startEngineWith(ctx, t, engine.Config{Wire: wire})
+}
+
+// dockerOf returns the engine's client, whose commands have to succeed.
+func dockerOf(ctx context.Context, t *testing.T, e *engine.Engine) func(args ...string) {
+	return func(args ...string) {
+		t.Helper()
+		if out, err := e.Docker(ctx, args...); err != nil {
+			t.Fatal(err, out)
+		}
+	}
 }
 
 func startEngineWith(ctx context.Context, t *testing.T, cfg engine.Config) *engine.Engine {

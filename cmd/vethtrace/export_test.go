@@ -26,12 +26,7 @@ func TestExport(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
-	docker := func(args ...string) {
-		t.Helper()
-		if out, err := e.Docker(ctx, args...); err != nil {
-			t.Fatal(err, out)
-		}
-	}
+	docker := dockerOf(ctx, t, e)
 	docker("run", "-d", "-p", "8080:80", "--label", "com.docker.compose.project"+"=shop", "--label", "com.docker.compose.service"+"=web", "--name", "nginx", "nginx")
 	docker("run", "-d", "--label", "traced=no", "--name", "other", "tools")
 	page := fmt.Sprintf("http://%s:8080/", e.Host.IP4)

@@ -176,12 +176,7 @@ func TestTopologyWatchDocker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	e := startEngine(ctx, t, lab.WireVeth)
-	docker := func(args ...string) {
-		t.Helper()
-		if out, err := e.Docker(ctx, args...); err != nil {
-			t.Fatal(err, out)
-		}
-	}
+	docker := dockerOf(ctx, t, e)
 	v := startWatching(t, e.Host, "-o", "ndjson", "--docker-host", "unix://"+e.Socket)
 	docker("run", "-d", "-p", "8080:80", "--name", "nginx", "nginx")
 	for _, want := range []string{
