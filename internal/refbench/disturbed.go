@@ -234,7 +234,8 @@ func caution(o result.Others) string {
 		say("in those that stay other work took up to %s: explained shares are lower, by at least as much, than on a quiet machine", compare.Percent(*o.KeptShare))
 	}
 	if float64(o.SlowKept) > worthSlow*rounds {
-		say("%d slowed ones are among those that stay: figures are longer, and their intervals wider, than on a quiet machine", o.SlowKept)
+		// the client's wait is of other rounds than the hops' time
+		say("%d slowed ones are among those that stay: figures are longer, and explained shares may be off to either side by more than their intervals", o.SlowKept)
 	}
 	if o.StealShare != nil && *o.StealShare > worthWords {
 		say("the hypervisor gave %s of that CPU to others: figures are longer, and shares lower, than on a quiet machine", compare.Percent(*o.StealShare))

@@ -257,7 +257,7 @@ func Disturbed(e *result.Explained) string {
 		parts = append(parts, fmt.Sprintf("in what is left it took up to %s: the share is lower, by at least as much", Percent(*s)))
 	}
 	if float64(e.SlowKept) > worthWords*float64(e.Rounds) {
-		parts = append(parts, fmt.Sprintf("%d of those that stay were slowed: figures are longer, intervals wider", e.SlowKept))
+		parts = append(parts, fmt.Sprintf("%d of those that stay were slowed: figures are longer, and the share may be off to either side by more than its interval", e.SlowKept))
 	}
 	return strings.Join(parts, "; ")
 }
