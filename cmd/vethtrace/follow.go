@@ -146,18 +146,22 @@ func (w *follower) run(ctx context.Context, events <-chan container.Event, over 
 
 // listen tells the tracer which ports host-mode targets listen on now.
 func (w *follower) listen() {
-	for key, m := range w.live {
-		if m.Netns != w.mapper.host {
-			continue
-		}
-		now, err := listeners(m.Container)
-		if err != nil {
-			continue // it is about to end
-		}
-		// Also what it knew: a port is forgotten when one of several listeners closes.
-		if err := w.tracer.SetListeners(key, now); err != nil {
-			w.log.Warn("new connections to the target's new ports are not all seen", "name", m.Name, "error", err)
-		}
+	for _, m := range w.live {
+		w.listenOf(m)
+	}
+}
+
+func (w *follower) listenOf(m member) {
+	if m.Netns != w.mapper.host {
+		return
+	}
+	now, err := listeners(m.Container)
+	if err != nil {
+		return // it is about to end
+	}
+	// Also what it knew: a port is forgotten when one of several listeners closes.
+	if err := w.tracer.SetListeners(m.key(), now); err != nil {
+		w.log.Warn("new connections to the target's new ports are not all seen", "name", m.Name, "error", err)
 	}
 }
 
@@ -221,14 +225,16 @@ func (w *follower) add(ctx context.Context, m member) {
 	case err != nil:
 		w.log.Warn("container is not traced", "name", m.Name, "error", err)
 	default:
-		w.log.Debug("container is traced", "name", m.Name, "mode", m.Mode)
 		w.began(ctx, m)
+		w.log.Debug("container is traced", "name", m.Name, "mode", m.Mode)
 	}
 }
 
 // began notes a target that is traced, and waits for its end.
 func (w *follower) began(ctx context.Context, m member) {
 	w.live[m.key()] = m
+	// What it began to listen on after its spec was made and before the kernel's event was attended to, nobody has told of.
+	w.listenOf(m)
 	ended, err := container.WatchEnd(ctx, m.Container)
 	if err != nil {
 		w.log.Warn("the end of the target will not be noticed", "name", m.Name, "error", err)

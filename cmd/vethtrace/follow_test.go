@@ -237,6 +237,27 @@ func TestFollowListeners(t *testing.T) {
 	}
 }
 
+// TestFollowListenersAtOnce: what a target begins to listen on between the making
+// of its spec and the attaching is told when tracing begins, not a second later.
+func TestFollowListenersAtOnce(t *testing.T) {
+	w, r, _ := newFollower(t, false)
+	self, err := container.FromPID(selfPID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := member{Container: self}
+	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	w.began(t.Context(), m)
+	want := tracer.Listener{Protocol: "udp", Port: uint16(socket.LocalAddr().(*net.UDPAddr).Port)}
+	if !slices.Contains(r.ports[m.key()], want) {
+		t.Errorf("got %v, want %v in it", r.ports[m.key()], want)
+	}
+}
+
 func TestDescribed(t *testing.T) {
 	live := map[string]member{}
 	name := func(names ...string) {
