@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/vethtrace/vethtrace/bench/report"
 	"github.com/vethtrace/vethtrace/tracer"
@@ -169,15 +170,14 @@ func pick(all []arm, rows *regexp.Regexp, quick bool) ([]arm, error) {
 // comparisons of peers with ourselves, for the same hops. The bpftrace script
 // also runs at the two devices of the lab's client, which is no part of any
 // host: that share of its events is left out.
-func comparisons(rows []report.Row, seed uint64) []report.Comparison {
+func comparisons(filled []report.Arm) []report.Comparison {
 	group := arm{way: wayPublished}.row().Group()
-	find := func(name string) *report.Row {
-		for i := range rows {
-			if rows[i].Group() == group && rows[i].Arm == name {
-				return &rows[i]
-			}
+	find := func(name string) (report.Arm, bool) {
+		at := slices.IndexFunc(filled, func(a report.Arm) bool { return a.Group() == group && a.Arm == name })
+		if at < 0 {
+			return report.Arm{}, false
 		}
-		return nil
+		return filled[at], true
 	}
 	var found []report.Comparison
 	for _, c := range []struct {
@@ -188,9 +188,10 @@ func comparisons(rows []report.Row, seed uint64) []report.Comparison {
 		{armBpftrace, string(tracer.DetailDevices), 8. / 10, timesBpftrace},
 		{armTcpdump, string(tracer.DetailHooks), 1, 0},
 	} {
-		peer, ours := find(c.peer), find(c.ours)
-		if peer != nil && ours != nil {
-			found = append(found, report.Compare(*peer, *ours, c.share, c.goal, seed))
+		peer, ok := find(c.peer)
+		ours, both := find(c.ours)
+		if ok && both {
+			found = append(found, report.Compare(peer, ours, c.share, c.goal))
 		}
 	}
 	return found

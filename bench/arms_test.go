@@ -135,7 +135,7 @@ func TestTurn(t *testing.T) {
 	calm := stats.Pair{Before: span(10), With: span(10), After: span(10)}
 	busy := stats.Pair{Before: span(10), With: span(20), After: span(10)}
 	b := bench{arms: []arm{{major: true}, {major: true}, {}, {major: true, kind: report.KindPeer}}, scheme: report.Scheme{Pairs: 2, Few: 1}}
-	pairs := [][]stats.Pair{{calm, calm}, {calm, busy}, {calm}, {calm, busy}}
+	pairs := [][]stats.Pair{{calm, calm}, {busy, busy}, {calm}, {busy, busy}}
 	if got := b.turn(2, pairs); !slices.Equal(got, []int{1}) {
 		t.Errorf("arms %v go on, want [1]: a peer's own work is its cost", got)
 	}
@@ -150,14 +150,12 @@ func TestTurn(t *testing.T) {
 
 // Only peers and details of the same hops are compared.
 func TestComparisons(t *testing.T) {
-	var rows []report.Row
+	var filled []report.Arm
 	for _, a := range arms() {
-		row := a.row()
-		row.AddedNs = []float64{10, 20}
-		rows = append(rows, row)
+		filled = append(filled, report.Arm{Row: a.row()})
 	}
 	goals := map[string]float64{}
-	for _, c := range comparisons(rows, 1) {
+	for _, c := range comparisons(filled) {
 		goals[c.Peer+" / "+c.Ours] = c.Goal
 	}
 	want := map[string]float64{armRing + " / hooks": 8, armBpftrace + " / devices": 4, armTcpdump + " / hooks": 0}
@@ -169,7 +167,7 @@ func TestComparisons(t *testing.T) {
 			t.Errorf("%v, want %v", goals, want)
 		}
 	}
-	if none := comparisons(rows[:2], 1); len(none) != 0 {
+	if none := comparisons(filled[:2]); len(none) != 0 {
 		t.Errorf("without peers: %+v", none)
 	}
 }

@@ -64,7 +64,7 @@ func TestStoreAndDocs(t *testing.T) {
 	result := report.Result{
 		Version: "v1", Date: "2026-01-02", Scheme: schemeOf(true, 2, 3),
 		Rows: []report.Row{{
-			Load: "TCP ping-pong", Way: "published port", Arm: "A/A", Kind: report.KindSame, Ratios: []float64{1, 1.0000001}, Ratio: 1.00000005,
+			Load: "TCP ping-pong", Way: "published port", Arm: "A/A", Kind: report.KindSame, Ratio: 1.00000005,
 			Interval: stats.Interval{Lo: 1, Hi: 1.0000001}, WithoutNs: 18512.345678, WithNs: 18512.5,
 		}},
 	}
@@ -128,7 +128,7 @@ func TestDocsErrors(t *testing.T) {
 func TestMeasure(t *testing.T) {
 	scheme := report.Scheme{Quick: true, Short: true, Pairs: 1, Few: 1, Seed: 1, WindowMs: 20, Without: 2, With: 2, SettleMs: 20, Wire: report.WireNIC}
 	var progress strings.Builder
-	result, err := measure(t.Context(), arms(), scheme, &progress)
+	result, windows, err := measure(t.Context(), arms(), scheme, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
@@ -142,6 +142,9 @@ func TestMeasure(t *testing.T) {
 			pairs = scheme.Pairs
 		}
 		checkRow(t, row, pairs)
+		if windows[i].Row != row.Name() || len(windows[i].Pairs) < pairs || len(windows[i].Pairs[0].With.Ns) == 0 {
+			t.Errorf("%s: the raw windows are %+v", row.Name(), windows[i])
+		}
 	}
 	if len(result.Comparisons) != 3 {
 		t.Errorf("%d comparisons with peers, want 3", len(result.Comparisons))
@@ -174,8 +177,8 @@ func checkRow(t *testing.T, row report.Row, pairs int) {
 	if len(row.Void) > 0 {
 		t.Errorf("%s is void: %v", row.Name(), row.Void)
 	}
-	if len(row.Ratios) != pairs || !(row.Ratio > 0) || !row.Interval.Contains(row.Ratio) || !(row.MeanRatio > 0) {
-		t.Errorf("%s: ratios %v, median %v, interval %v", row.Name(), row.Ratios, row.Ratio, row.Interval)
+	if row.Pairs < pairs || row.Windows[0] == 0 || row.Windows[1] == 0 || !(row.Ratio > 0) || !row.Interval.Contains(row.Ratio) || !(row.MeanRatio > 0) {
+		t.Errorf("%s: %d pairs, %v windows, ratio %v, interval %v", row.Name(), row.Pairs, row.Windows, row.Ratio, row.Interval)
 	}
 	if !(row.WithoutNs > 0) || !(row.WithNs > 0) {
 		t.Errorf("%s: %v and %v ns per %s", row.Name(), row.WithoutNs, row.WithNs, row.Unit)
@@ -194,7 +197,7 @@ func checkRow(t *testing.T, row report.Row, pairs int) {
 func TestMeasureCalledOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := measure(ctx, arms(), schemeOf(true, 1, 1), io.Discard)
+	_, _, err := measure(ctx, arms(), schemeOf(true, 1, 1), io.Discard)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}

@@ -26,31 +26,32 @@ type bench struct {
 	progress io.Writer
 }
 
-// measure makes a whole run of these arms.
-func measure(ctx context.Context, arms []arm, scheme report.Scheme, progress io.Writer) (_ report.Result, err error) {
+// measure makes a whole run of these arms. It returns what was found, and every
+// window that it was found in.
+func measure(ctx context.Context, arms []arm, scheme report.Scheme, progress io.Writer) (_ report.Result, raw []report.Raw, err error) {
 	result := report.Result{Scheme: scheme}
 	if result.Machine, err = machine.Read(); err != nil {
-		return result, err
+		return result, nil, err
 	}
 	world, err := newWorld(ctx, scheme.Wire)
 	if err != nil {
-		return result, err
+		return result, nil, err
 	}
 	defer func() { err = errors.Join(err, world.close()) }()
 	b := bench{world: world, arms: arms, scheme: scheme, progress: progress}
 	if result.Busy, err = machine.OtherWork(); err != nil {
-		return result, err
+		return result, nil, err
 	}
-	if err := b.rows(ctx, &result); err != nil {
-		return result, err
+	if raw, err = b.rows(ctx, &result); err != nil {
+		return result, nil, err
 	}
 	after, err := machine.OtherWork()
 	if err != nil {
-		return result, err
+		return result, raw, err
 	}
 	result.Busy = max(result.Busy, after)
 	result.Body, err = b.body()
-	return result, err
+	return result, raw, err
 }
 
 // body benchmarks a stamp by itself, when nothing else runs.
@@ -62,14 +63,14 @@ func (b bench) body() (benchbpf.Body, error) {
 	return benchbpf.Measure(100_000, 41)
 }
 
-func (b bench) rows(ctx context.Context, result *report.Result) error {
+func (b bench) rows(ctx context.Context, result *report.Result) (raw []report.Raw, err error) {
 	pairs := make([][]stats.Pair, len(b.arms))
 	for _, a := range b.arms {
 		row := a.row()
 		if a.kind == report.KindTraced || a.kind == report.KindBystander {
 			fmt.Fprintf(b.progress, "program runs: %s\n", row.Name())
 			if err := b.count(ctx, a, &row); err != nil {
-				return fmt.Errorf("%s: %w", row.Name(), err)
+				return nil, fmt.Errorf("%s: %w", row.Name(), err)
 			}
 		}
 		result.Rows = append(result.Rows, row)
@@ -85,21 +86,27 @@ func (b bench) rows(ctx context.Context, result *report.Result) error {
 		random.Shuffle(len(turn), func(i, j int) { turn[i], turn[j] = turn[j], turn[i] })
 		for _, i := range turn {
 			if err := ctx.Err(); err != nil {
-				return err
+				return nil, err
 			}
 			pair, err := b.pair(ctx, b.arms[i], &result.Rows[i])
 			if err != nil {
-				return fmt.Errorf("%s: %w", result.Rows[i].Name(), err)
+				return nil, fmt.Errorf("%s: %w", result.Rows[i].Name(), err)
 			}
 			pairs[i] = append(pairs[i], pair)
 		}
 	}
 	b.conclude(result, pairs)
-	return nil
+	for i, row := range result.Rows {
+		raw = append(raw, report.Raw{Row: row.Name(), Pairs: pairs[i]})
+	}
+	return raw, nil
 }
 
+// leastQuiet is the share of an arm's planned windows that must be quiet.
+const leastQuiet = 0.25
+
 // turn lists the arms that take part in a round: the planned ones, and behind
-// them those that have too few pairs of a quiet machine.
+// them those that have too few windows of a quiet machine.
 func (b bench) turn(n int, pairs [][]stats.Pair) (turn []int) {
 	limit := stats.QuietLimit(slices.Concat(pairs...))
 	for i, a := range b.arms {
@@ -108,7 +115,7 @@ func (b bench) turn(n int, pairs [][]stats.Pair) (turn []int) {
 			wanted = b.scheme.Few
 		}
 		if n < b.scheme.Pairs && a.takes(n, b.scheme) ||
-			n >= b.scheme.Pairs && len(stats.Settled(pairs[i], limit, a.ownWork())) < wanted {
+			n >= b.scheme.Pairs && stats.Worth(pairs[i], limit, a.ownWork()) < leastQuiet*float64(wanted) {
 			turn = append(turn, i)
 		}
 	}
@@ -123,25 +130,15 @@ func (a arm) takes(n int, s report.Scheme) bool {
 
 // conclude computes what follows from all pairs.
 func (b bench) conclude(result *report.Result, pairs [][]stats.Pair) {
-	untraced := map[string][]float64{}
+	var filled []report.Arm
 	result.QuietNs = stats.QuietLimit(slices.Concat(pairs...))
 	for i, a := range b.arms {
 		row := &result.Rows[i]
-		row.Fill(pairs[i], result.QuietNs, a.ownWork(), b.scheme.Seed)
+		estimate := row.Fill(pairs[i], result.QuietNs, a.ownWork(), b.scheme.Seed+uint64(i))
 		row.Check()
-		for _, pair := range stats.Settled(pairs[i], result.QuietNs, a.ownWork()) {
-			untraced[row.Group()] = append(untraced[row.Group()], pair.Without()...)
-		}
+		filled = append(filled, report.Arm{Row: *row, Estimate: estimate})
 	}
-	for group, times := range untraced {
-		if words := stats.Bimodal(times); words != "" {
-			if result.Modes == nil {
-				result.Modes = map[string]string{}
-			}
-			result.Modes[group] = words
-		}
-	}
-	result.Comparisons = comparisons(result.Rows, b.scheme.Seed)
+	result.Comparisons = comparisons(filled)
 }
 
 func (b bench) window() time.Duration {

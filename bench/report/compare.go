@@ -15,24 +15,26 @@ type Comparison struct {
 	Ours     string         `json:"ours"`
 	Unit     string         `json:"unit"`
 	Share    float64        `json:"share"`   // of the peer's events that are at the same hops: so much of what it adds is compared
-	PeerNs   float64        `json:"peer_ns"` // medians of what is added, that share taken
+	PeerNs   float64        `json:"peer_ns"` // what is added, that share taken
 	OursNs   float64        `json:"ours_ns"`
 	Times    float64        `json:"times"`
 	Interval stats.Interval `json:"interval"`
 	Goal     float64        `json:"goal"` // least that Interval may reach down to; 0: none
 }
 
+// Arm is a row with the estimate that filled it.
+type Arm struct {
+	Row
+	stats.Estimate
+}
+
 // Compare sets what a peer adds against what our row does.
-func Compare(peer, ours Row, share, goal float64, seed uint64) Comparison {
-	shared := make([]float64, len(peer.AddedNs))
-	for i, ns := range peer.AddedNs {
-		shared[i] = ns * share
-	}
+func Compare(peer, ours Arm, share, goal float64) Comparison {
 	c := Comparison{
 		Group: ours.Group(), Peer: peer.Arm, Ours: ours.Arm, Unit: ours.Unit, Share: share, Goal: goal,
-		PeerNs: stats.Median(shared), OursNs: stats.Median(ours.AddedNs),
+		PeerNs: share * peer.Added(), OursNs: ours.Added(),
 	}
-	c.Times, c.Interval = stats.Times(shared, ours.AddedNs, seed)
+	c.Times, c.Interval = stats.Times(peer.Estimate, share, ours.Estimate)
 	return c
 }
 

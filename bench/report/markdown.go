@@ -78,12 +78,13 @@ it, then it is detached and %d windows without. All arms take turns in random or
 
 - **quiet windows**: CPUs of a virtual machine share cores with others, which slows a packet's way by half and shows in no statistics of the
   guest. So before and behind each window the load's CPU sends 16 bytes through a pipe, which no tracer of packets sees. A window counts if
-  both took at most 1.12 times what the quickest twentieth of the run did, a pair if a quarter of its windows with and of those without do; pairs that don't
+  both took at most 1.12 times what the quickest twentieth of the run did. Arms of which fewer windows count than a quarter of those planned
   are made again, half of the rounds at most. What other tools do on other CPUs is their own cost: all of their windows count.
-- **ratio**: median window with over median window without, of each pair; their median, and its bootstrap interval. A goal is met when
-  the interval's end is on the right side of it.
+- **ratio**: what disturbs a window makes it longer, so the quick ones tell most: the 0.1-quantile of the windows with, of all pairs together,
+  over that of those without. Of a tool that works on another CPU this is the least that it costs. The interval is a bootstrap's: the pairs
+  are drawn again, as windows of one pair are alike. A goal is met when the interval's end is on the right side of it.
 - **mean of long spans**: for what is attached for a part of the time only: spans are %d times as long, and the ratio is that of the mean
-  windows, none of which counts more than 1.2 times the median one without.
+  windows that count, none of them more than 1.2 times the median one without.
 - **all units**: the same from the time of all units of all windows, so that what is attached for a part of the time only is in it, and so is
   every disturbance.
 - **A/A**: the same with nothing attached. Its interval must be at most +-%.2f wide and come as near to 1 as %.3f, or no row of its load

@@ -16,16 +16,21 @@ import (
 
 // Result is one run, as it is stored.
 type Result struct {
-	Version     string            `json:"version"` // of vethtrace
-	Date        string            `json:"date"`    // 2006-01-02
-	Machine     Machine           `json:"machine"`
-	Scheme      Scheme            `json:"scheme"`
-	Busy        float64           `json:"busy"`     // share of one CPU that other work took before and after the run, the larger
-	QuietNs     float64           `json:"quiet_ns"` // longest probe beside a quiet window; 0: all windows count
-	Modes       map[string]string `json:"modes"`    // groups whose untraced windows fell into two, in words
-	Rows        []Row             `json:"rows"`
-	Comparisons []Comparison      `json:"comparisons"`
-	Body        benchbpf.Body     `json:"body"`
+	Version     string        `json:"version"` // of vethtrace
+	Date        string        `json:"date"`    // 2006-01-02
+	Machine     Machine       `json:"machine"`
+	Scheme      Scheme        `json:"scheme"`
+	Busy        float64       `json:"busy"`     // share of one CPU that other work took before and after the run, the larger
+	QuietNs     float64       `json:"quiet_ns"` // longest probe beside a quiet window; 0: all windows count
+	Rows        []Row         `json:"rows"`
+	Comparisons []Comparison  `json:"comparisons"`
+	Body        benchbpf.Body `json:"body"`
+}
+
+// Raw is all windows of a row, those of a disturbed machine too: for arithmetic other than ours.
+type Raw struct {
+	Row   string       `json:"row"`
+	Pairs []stats.Pair `json:"pairs"`
 }
 
 // Machine is where a run took place. It names no host.
@@ -77,16 +82,16 @@ type Row struct {
 	Arm        string         `json:"arm"`
 	Unit       string         `json:"unit"` // round trip, packet, request, connection
 	Kind       Kind           `json:"kind"`
-	WithoutNs  float64        `json:"without_ns"` // median window
+	Pairs      int            `json:"pairs"`
+	Windows    [2]int         `json:"windows"`    // of them that count, without and with
+	Quiet      float64        `json:"quiet"`      // share of windows in which the machine was
+	Disturbed  bool           `json:"disturbed"`  // it never was, and all windows count
+	InAll      bool           `json:"in_all"`     // the mean windows are compared, not the quick ones, of long spans
+	WithoutNs  float64        `json:"without_ns"` // the quick windows' (stats.Typical)
 	WithNs     float64        `json:"with_ns"`
-	InAll      bool           `json:"in_all"`    // Ratios are those of the mean windows, not of the median ones, of long spans
-	Quiet      float64        `json:"quiet"`     // share of windows in which the machine was
-	Disturbed  bool           `json:"disturbed"` // it was so in too few of each pair, and all windows count
-	Ratios     []float64      `json:"ratios"`    // of each pair that counts, in order
-	Ratio      float64        `json:"ratio"`     // their median
+	Ratio      float64        `json:"ratio"`
 	Interval   stats.Interval `json:"interval"`
-	MeanRatio  float64        `json:"mean_ratio"`  // of all units instead of the median window; median over the pairs
-	AddedNs    []float64      `json:"added_ns"`    // of each pair: median window with, less median window without
+	MeanRatio  float64        `json:"mean_ratio"`  // of all units of all windows; median over the pairs
 	Goal       float64        `json:"goal"`        // most that Interval may reach to; 0: none
 	Runs       float64        `json:"runs"`        // program runs per unit, of programs that are attached always
 	WindowRuns float64        `json:"window_runs"` // of programs that are attached for a part of the time
@@ -119,30 +124,28 @@ func (r Row) Goes(direction int) bool { return direction == 0 || r.Unit != unitP
 
 // Fill computes what follows from the pairs: of their windows with a quick probe
 // (stats.QuietLimit), but for the mean of all units.
-func (r *Row) Fill(pairs []stats.Pair, limit float64, ownWork bool, seed uint64) {
-	var without, with, means []float64
-	r.Ratios, r.AddedNs = nil, nil
-	r.Quiet = stats.QuietShare(pairs, limit)
+func (r *Row) Fill(pairs []stats.Pair, limit float64, ownWork bool, seed uint64) stats.Estimate {
+	r.Quiet, r.Pairs = stats.QuietShare(pairs, limit), len(pairs)
+	if r.Disturbed = stats.Worth(pairs, limit, ownWork) == 0; r.Disturbed {
+		limit = 0 // all windows are better than none, and it is said
+	}
+	var windows []stats.Windows
+	var means []float64
+	r.Windows = [2]int{}
 	for _, pair := range pairs {
-		means = append(means, pair.MeanRatio())
+		w := pair.Windows(limit, ownWork)
+		windows, means = append(windows, w), append(means, pair.MeanRatio())
+		r.Windows[0] += len(w.Without)
+		r.Windows[1] += len(w.With)
 	}
-	settled := stats.Settled(pairs, limit, ownWork)
-	if r.Disturbed = len(settled) == 0; r.Disturbed {
-		settled = pairs // better than nothing, and said
+	of := stats.Typical
+	if r.InAll {
+		of = stats.Mean
 	}
-	for _, pair := range settled {
-		if r.InAll {
-			r.Ratios = append(r.Ratios, pair.ClippedRatio())
-		} else {
-			r.Ratios = append(r.Ratios, pair.Ratio())
-		}
-		r.AddedNs = append(r.AddedNs, pair.Added())
-		without = append(without, pair.Without()...)
-		with = append(with, pair.With.RTTs()...)
-	}
-	r.WithoutNs, r.WithNs = stats.Median(without), stats.Median(with)
-	r.Ratio, r.MeanRatio = stats.Median(r.Ratios), stats.Median(means)
-	r.Interval = stats.Bootstrap(r.Ratios, seed)
+	e := of(windows, seed)
+	r.WithoutNs, r.WithNs, r.Ratio, r.Interval = e.Without, e.With, e.Ratio(), e.Interval
+	r.MeanRatio = stats.Median(means)
+	return e
 }
 
 // leastCompleted is the share of journeys that must complete for a row to count.
@@ -279,7 +282,7 @@ func (r Result) TooNoisy(group string) []string {
 	}
 	for _, row := range r.Rows {
 		if row.Disturbed && row.Group() == group {
-			why = append(why, "the machine was never quiet for long: "+row.Arm)
+			why = append(why, "the machine was never quiet: "+row.Arm)
 		}
 	}
 	if same == 0 {
@@ -287,9 +290,6 @@ func (r Result) TooNoisy(group string) []string {
 	}
 	if r.Busy > busiest {
 		why = append(why, fmt.Sprintf("other work took %.0f%% of a CPU", r.Busy*100))
-	}
-	if words := r.Modes[group]; words != "" {
-		why = append(why, words)
 	}
 	return why
 }

@@ -24,7 +24,7 @@ const (
 	floodRate  = 100_000
 	floodTo    = 16 // containers at most
 	playPort   = 7070
-	windowSpan = 100 * time.Millisecond
+	windowSpan = 5 * time.Millisecond
 	settle     = 1600 * time.Millisecond // until null hops come and go in windows, and those of tcx have gone
 )
 
@@ -33,7 +33,7 @@ type scheme struct {
 	Counts  []int         `json:"counts"`
 	Watch   time.Duration `json:"watch_ns"` // of CPU time
 	Cycles  int           `json:"cycles"`   // of the cost of a packet
-	Windows int           `json:"windows"`  // of 100 ms per arm
+	Windows int           `json:"windows"`  // of 5 ms per arm
 }
 
 type bench struct {
@@ -218,38 +218,51 @@ func (b bench) cost(ctx context.Context, w *lab.World) (*cost, error) {
 }
 
 func (b bench) cycles(ctx context.Context, w *lab.World, game *load.Game) (*cost, error) {
-	var trips [4][]float64 // untraced, one, all, one
+	var compared, same, untraced []stats.Pair
 	for cycle := range b.scheme.Cycles {
+		var spans [4]stats.Span // untraced, one, all, one
 		for arm, targets := range [][]*lab.Container{nil, w.Containers[:1], w.Containers, w.Containers[:1]} {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			trip, err := b.play(w, game, targets)
-			if err != nil {
+			var err error
+			if spans[arm], err = b.play(w, game, targets); err != nil {
 				return nil, err
 			}
-			trips[arm] = append(trips[arm], trip)
 		}
-		b.say("cycle %d of %d: %.2f us untraced, %.2f one target, %.2f all, %.2f one", cycle+1, b.scheme.Cycles,
-			trips[0][cycle]/1e3, trips[1][cycle]/1e3, trips[2][cycle]/1e3, trips[3][cycle]/1e3)
+		b.say("cycle %d of %d", cycle+1, b.scheme.Cycles)
+		compared = append(compared, stats.Pair{Before: spans[1], With: spans[2], After: spans[3]})
+		same = append(same, stats.Pair{Before: spans[1], With: spans[3]})
+		untraced = append(untraced, stats.Pair{Before: spans[0], With: spans[1]})
 	}
-	c := &cost{Targets: len(w.Containers), UntracedNs: stats.Median(trips[0]), OneNs: stats.Median(append(trips[1], trips[3]...)), AllNs: stats.Median(trips[2])}
-	var ratios, same []float64
-	for i := range b.scheme.Cycles {
-		ratios = append(ratios, trips[2][i]/((trips[1][i]+trips[3][i])/2))
-		same = append(same, trips[3][i]/trips[1][i])
-	}
-	c.Ratio, c.Interval = stats.Median(ratios), stats.Bootstrap(ratios, 1)
-	c.Same, c.SameInterval = stats.Median(same), stats.Bootstrap(same, 1)
+	limit := stats.QuietLimit(slices.Concat(compared, untraced))
+	c := &cost{Targets: len(w.Containers), Quiet: stats.QuietShare(compared, limit)}
+	all := quick(compared, limit)
+	c.OneNs, c.AllNs, c.Ratio, c.Interval = all.Without, all.With, all.Ratio(), all.Interval
+	again := quick(same, limit)
+	c.Same, c.SameInterval = again.Ratio(), again.Interval
+	c.UntracedNs = quick(untraced, limit).Without
 	return c, nil
 }
 
-// play returns the median round trip, in ns, while these are traced.
-func (b bench) play(w *lab.World, game *load.Game, targets []*lab.Container) (trip float64, err error) {
+// quick compares the quick windows of a quiet machine; all of them where it never was.
+func quick(pairs []stats.Pair, limit float64) stats.Estimate {
+	if stats.Worth(pairs, limit, false) == 0 {
+		limit = 0
+	}
+	var windows []stats.Windows
+	for _, pair := range pairs {
+		windows = append(windows, pair.Windows(limit, false))
+	}
+	return stats.Typical(windows, 1)
+}
+
+// play plays while these are traced.
+func (b bench) play(w *lab.World, game *load.Game, targets []*lab.Container) (span stats.Span, err error) {
 	if len(targets) > 0 {
 		s, err := start(b.program, b.thread, w.Host, targets)
 		if err != nil {
-			return 0, err
+			return span, err
 		}
 		defer func() {
 			_, endErr := s.end()
@@ -257,11 +270,7 @@ func (b bench) play(w *lab.World, game *load.Game, targets []*lab.Container) (tr
 		}()
 	}
 	if _, err := game.Play(0, int(settle/windowSpan), windowSpan); err != nil {
-		return 0, err
+		return span, err
 	}
-	span, err := game.Play(0, b.scheme.Windows, windowSpan)
-	if err != nil {
-		return 0, err
-	}
-	return stats.Median(span.RTTs()), nil
+	return game.Play(0, b.scheme.Windows, windowSpan)
 }

@@ -3,13 +3,8 @@
 package stats
 
 import (
-	"slices"
-
 	"github.com/vethtrace/vethtrace/internal/pace"
 )
-
-// leastQuiet is the share of a span's windows that must be quiet for it to count.
-const leastQuiet = 0.25
 
 // QuietLimit is the longest that a probe may take beside a quiet window, in
 // nanoseconds; 0 when nothing was probed. Only what no tracing touches is asked,
@@ -41,20 +36,6 @@ func (s Span) Quiet(limit float64) Span {
 	return quiet
 }
 
-// Quiet returns the pair with its quiet windows only, and whether enough are
-// left on each side for it to count. Where what is measured keeps other CPUs
-// busy by itself, as tools do that handle each event there, all of its own
-// windows are its cost and stay.
-func (p Pair) Quiet(limit float64, ownWork bool) (Pair, bool) {
-	quiet := Pair{Before: p.Before.Quiet(limit), With: p.With, After: p.After.Quiet(limit)}
-	if !ownWork {
-		quiet.With = p.With.Quiet(limit)
-	}
-	enough := func(kept, all int) bool { return kept > 0 && float64(kept) >= leastQuiet*float64(all) }
-	return quiet, enough(len(quiet.Before.Trips)+len(quiet.After.Trips), len(p.Before.Trips)+len(p.After.Trips)) &&
-		enough(len(quiet.With.Trips), len(p.With.Trips))
-}
-
 // QuietShare is the share of quiet windows in these pairs, 0 of nothing.
 func QuietShare(pairs []Pair, limit float64) float64 {
 	kept, all := 0, 0
@@ -64,19 +45,19 @@ func QuietShare(pairs []Pair, limit float64) float64 {
 			all += len(span.Trips)
 		}
 	}
-	if all == 0 {
-		return 0
-	}
-	return float64(kept) / float64(all)
+	return share(kept, all)
 }
 
-// Settled returns the pairs that count, by their quiet windows.
-func Settled(pairs []Pair, limit float64, ownWork bool) []Pair {
-	var settled []Pair
+// Worth is how many pairs' windows are quiet, on the side that has fewer: a pair
+// of which half of the windows with and a third of those without are is a third of a pair.
+func Worth(pairs []Pair, limit float64, ownWork bool) float64 {
+	var with, without float64
 	for _, pair := range pairs {
-		if quiet, ok := pair.Quiet(limit, ownWork); ok {
-			settled = append(settled, quiet)
-		}
+		windows := pair.Windows(limit, ownWork)
+		with += share(len(windows.With), len(pair.With.Trips))
+		without += share(len(windows.Without), len(pair.Before.Trips)+len(pair.After.Trips))
 	}
-	return slices.Clip(settled)
+	return min(with, without)
 }
+
+func share(kept, all int) float64 { return float64(kept) / max(1, float64(all)) }

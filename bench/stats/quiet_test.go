@@ -52,23 +52,27 @@ func TestQuietPair(t *testing.T) {
 		name    string
 		pair    Pair
 		ownWork bool
-		counts  bool
 		with    int
+		without int
+		worth   float64
 	}{
-		{"quiet", Pair{calm, calm, calm}, false, true, 2},
-		{"half of the windows without", Pair{busy, calm, calm}, false, true, 2},
-		{"none with", Pair{calm, busy, calm}, false, false, 0},
-		{"its own work", Pair{calm, busy, calm}, true, true, 2},
-		{"none without", Pair{busy, calm, busy}, true, false, 2},
+		{"quiet", Pair{calm, calm, calm}, false, 2, 4, 1},
+		{"half of the windows without", Pair{busy, calm, calm}, false, 2, 2, 0.5},
+		{"none with", Pair{calm, busy, calm}, false, 0, 4, 0},
+		{"its own work", Pair{calm, busy, calm}, true, 2, 4, 1},
+		{"none without", Pair{busy, calm, busy}, true, 2, 0, 0},
 	} {
-		got, counts := c.pair.Quiet(11, c.ownWork)
-		if counts != c.counts || len(got.With.Trips) != c.with {
-			t.Errorf("%s: counts %v with %d windows, want %v with %d", c.name, counts, len(got.With.Trips), c.counts, c.with)
+		got := c.pair.Windows(11, c.ownWork)
+		if len(got.With) != c.with || len(got.Without) != c.without {
+			t.Errorf("%s: %d windows with and %d without, want %d and %d", c.name, len(got.With), len(got.Without), c.with, c.without)
+		}
+		if got := Worth([]Pair{c.pair}, 11, c.ownWork); got != c.worth {
+			t.Errorf("%s: worth %v of a pair, want %v", c.name, got, c.worth)
 		}
 	}
 	pairs := []Pair{{calm, calm, calm}, {calm, busy, calm}}
-	if got := len(Settled(pairs, 11, false)); got != 1 {
-		t.Errorf("%d pairs are settled, want 1", got)
+	if got := Worth(pairs, 11, false); got != 1 {
+		t.Errorf("two pairs, one of them disturbed, are worth %v, want 1", got)
 	}
 	if got := QuietShare(pairs, 11); math.Abs(got-10./12) > 1e-9 {
 		t.Errorf("quiet share %v, want 10 of 12", got)

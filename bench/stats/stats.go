@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package stats is the arithmetic of measurements that alternate between with
-// and without: medians, ratios of neighbours, bootstrap intervals, and the
-// signs of a machine that was not quiet. It is pure.
+// and without: medians, what quiet windows tell, and bootstrap intervals. It is pure.
 package stats
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -45,9 +43,9 @@ func quantileSorted(sorted []float64, q float64) float64 {
 
 // Span is a number of windows, one after the other.
 type Span struct {
-	Trips  []uint64 // round trips of each window
-	Ns     []uint64 // how long each window really was
-	Probes []uint64 // how long the same piece of work took before each window, and behind the last one; none: not known
+	Trips  []uint64 `json:"trips"`  // round trips of each window
+	Ns     []uint64 `json:"ns"`     // how long each window really was
+	Probes []uint64 `json:"probes"` // ns; how long the same piece of work took before each window, and behind the last one; none: not known
 }
 
 // RTTs returns the mean round trip of each window in nanoseconds; windows without a round trip are left out.
@@ -84,20 +82,13 @@ func (s Span) Mean() float64 {
 
 // Pair is one span with what is measured, between two without.
 type Pair struct {
-	Before, With, After Span
+	Before Span `json:"before"`
+	With   Span `json:"with"`
+	After  Span `json:"after"`
 }
 
-// Without returns the round trips, per window, of both spans without.
-func (p Pair) Without() []float64 { return append(p.Before.RTTs(), p.After.RTTs()...) }
-
-// Ratio is the median window with, over the median window without.
-func (p Pair) Ratio() float64 { return Median(p.With.RTTs()) / Median(p.Without()) }
-
-// Added is the median window with, less the median window without, in nanoseconds per unit.
-func (p Pair) Added() float64 { return Median(p.With.RTTs()) - Median(p.Without()) }
-
-// MeanRatio is the same of all round trips together: what happens in a few
-// windows only is in it, and so is every disturbance.
+// MeanRatio is with over without of all round trips together: what happens in a
+// few windows only is in it, and so is every disturbance.
 func (p Pair) MeanRatio() float64 {
 	without := Span{
 		Trips: slices.Concat(p.Before.Trips, p.After.Trips),
@@ -120,57 +111,7 @@ func Bootstrap(values []float64, seed uint64) Interval {
 	for i := range medians {
 		medians[i] = redraw(random, values)
 	}
-	slices.Sort(medians)
-	return Interval{quantileSorted(medians, 0.025), quantileSorted(medians, 0.975)}
-}
-
-// clip is how many times the median untraced window one window may count. All
-// that tracing does to a window stays far below; a machine that stands still
-// for a moment does not.
-const clip = 1.2
-
-// ClippedRatio is the mean window with, over the mean window without, none of
-// which counts more than clip times the median one without: for what is
-// attached for a part of the time, of which the median window may tell nothing.
-func (p Pair) ClippedRatio() float64 {
-	most := clip * Median(p.Without())
-	return clippedMean(p.With.RTTs(), most) / clippedMean(p.Without(), most)
-}
-
-func clippedMean(values []float64, most float64) float64 {
-	if len(values) == 0 {
-		return math.NaN()
-	}
-	var sum float64
-	for _, v := range values {
-		sum += min(v, most)
-	}
-	return sum / float64(len(values))
-}
-
-// MostTimes is where Times ends: beyond, the smaller of both can't be told from nothing.
-const MostTimes = 1000
-
-// Times returns how many times the median of one sample is that of another,
-// with the 95% bootstrap interval of that: both are drawn again independently.
-func Times(of, over []float64, seed uint64) (float64, Interval) {
-	if len(of) == 0 || len(over) == 0 {
-		return math.NaN(), Interval{math.NaN(), math.NaN()}
-	}
-	random := rand.New(rand.NewPCG(seed, uint64(len(of)+len(over))))
-	draws := make([]float64, resamples)
-	for i := range draws {
-		draws[i] = times(redraw(random, of), redraw(random, over))
-	}
-	slices.Sort(draws)
-	return times(Median(of), Median(over)), Interval{quantileSorted(draws, 0.025), quantileSorted(draws, 0.975)}
-}
-
-func times(of, over float64) float64 {
-	if over <= 0 || of > MostTimes*over {
-		return MostTimes
-	}
-	return of / over
+	return middle(medians)
 }
 
 // redraw returns the median of as many values, drawn with repetition.
@@ -181,48 +122,6 @@ func redraw(random *rand.Rand, values []float64) float64 {
 	}
 	slices.Sort(draw)
 	return quantileSorted(draw, 0.5)
-}
-
-// Two groups of windows make a run bimodal when they lie this far apart and
-// the smaller one has this share.
-const (
-	modesApart = 0.12
-	modeShare  = 0.15
-)
-
-// Modes splits values where two groups differ most (the largest variance
-// between them) and returns their means and the share of the smaller group.
-func Modes(values []float64) (low, high, share float64) {
-	if len(values) < 2 {
-		return math.NaN(), math.NaN(), 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	var sum, left float64
-	for _, v := range sorted {
-		sum += v
-	}
-	best := -1.0
-	n := float64(len(sorted))
-	for i, v := range sorted[:len(sorted)-1] {
-		left += v
-		a, b := float64(i+1), n-float64(i+1)
-		l, h := left/a, (sum-left)/b
-		if between := a * b * (h - l) * (h - l); between > best {
-			best, low, high, share = between, l, h, min(a, b)/n
-		}
-	}
-	return low, high, share
-}
-
-// Bimodal says, in words, that windows without tracing fall into two
-// groups, which happens when something else runs for a part of the time.
-// Empty when they do not.
-func Bimodal(rtts []float64) string {
-	low, high, share := Modes(rtts)
-	if share < modeShare || !(high > low*(1+modesApart)) {
-		return ""
-	}
-	return fmt.Sprintf("untraced windows fall into two groups, %.2f and %.2f us (%.0f%% in the smaller)", low/1e3, high/1e3, share*100)
 }
 
 // Slope is what one more of something costs, between two sizes.
