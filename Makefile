@@ -81,7 +81,7 @@ modes: build ## measure bridge against host mode by IPv4 and IPv6, and make docs
 	@$(MAKE) --no-print-directory docs
 
 .PHONY: accuracy
-accuracy: ## measure how right the figures are, about 25 minutes (root, a quiet machine); ACCURACY_FLAGS="-continue -limit 4m" for pieces
+accuracy: ## measure how right the figures are, about 25 minutes (root, a quiet machine); ACCURACY_FLAGS="-continue -limit 4m" for pieces, -again for the blocks that are not right, once more
 	@deploy/setup/accuracy.sh
 	$(GO) run ./bench/accuracy -version "$(VERSION)" $(ACCURACY_FLAGS)
 	$(GO) generate -run "docs/" ./bench/accuracy

@@ -5,6 +5,7 @@
 //
 //	go run ./bench/accuracy                          the whole matrix (about 25 minutes), stored
 //	go run ./bench/accuracy -continue -limit 4m      what the stored result has not, for so long
+//	go run ./bench/accuracy -again                   the blocks of it that have cells which are not right, once more
 //	go run ./bench/accuracy -docs FILE               docs/accuracy.md from the stored result
 //
 // It exits with 1 when something could not be measured or is not right.
@@ -36,6 +37,9 @@ func main() { command.Main("accuracy", run) }
 // errNotRight is a run that was made and stored, but shows figures that are not right.
 var errNotRight = errors.New("not all figures are right, see above")
 
+// errPart is a stored result that has no first go to be measured again.
+var errPart = errors.New("-again takes a whole result; -continue measures what is missing")
+
 // errMissing is a whole run in which something could not be measured.
 var errMissing = errors.New("not all blocks could be measured, see above; -continue measures them again")
 
@@ -46,6 +50,7 @@ type options struct {
 	docs     string
 	limit    time.Duration
 	goOn     bool
+	again    bool
 	onlyFlat bool
 }
 
@@ -58,7 +63,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.docs, "docs", "", "measure nothing, write this page from the stored result")
 	flags.DurationVar(&o.limit, "limit", 0, "begin no block after so long; 0: measure all")
 	flags.BoolVar(&o.goOn, "continue", false, "measure what the stored result has not yet, instead of all anew")
-	flags.BoolVar(&o.onlyFlat, "flat", false, "with -continue: measure only flatness, anew")
+	flags.BoolVar(&o.again, "again", false, "measure again, whole, what the stored result has of blocks with cells that are not right")
+	flags.BoolVar(&o.onlyFlat, "flat", false, "with -continue or -again: measure only flatness, anew")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
 	}
@@ -86,11 +92,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		return nil
 	}
-	result, err := begin(o)
+	what, err := machine.Read()
 	if err != nil {
 		return err
 	}
-	m := &measurement{result: result, options: o, progress: stderr, start: time.Now()}
+	now := report.Go{Version: o.version, Date: time.Now().UTC().Format(time.DateOnly), Machine: what}
+	result, err := begin(o, now)
+	if err != nil {
+		return err
+	}
+	m := &measurement{result: result, now: now, options: o, progress: stderr, start: time.Now()}
 	if err := m.all(ctx); err != nil {
 		return err
 	}
@@ -98,19 +109,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // begin is the result to go on with.
-func begin(o options) (report.Result, error) {
-	if o.goOn {
+func begin(o options, now report.Go) (report.Result, error) {
+	if o.goOn || o.again {
 		result, err := stored(o.file)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		if o.again && err == nil && result.Missing() > 0 {
+			err = fmt.Errorf("%d of %d blocks are missing: %w", result.Missing(), len(matrix.Blocks()), errPart)
+		}
+		if err == nil || o.again || !errors.Is(err, fs.ErrNotExist) {
 			result.Header.Fewest = fewestRounds
 			return result, err
 		}
 	}
-	what, err := machine.Read()
 	return report.Result{Header: report.Header{
-		Version: o.version, Date: time.Now().UTC().Format(time.DateOnly), Machine: what,
+		Version: now.Version, Date: now.Date, Machine: now.Machine,
 		WindowMs: int(windowLength.Milliseconds()), Fewest: fewestRounds, Rounds: rounds, Seed: rand.Uint64N(1 << 32),
-	}}, err
+	}}, nil
 }
 
 func stored(file string) (report.Result, error) {
@@ -125,6 +138,7 @@ func stored(file string) (report.Result, error) {
 // measurement is a run, or a piece of one.
 type measurement struct {
 	result   report.Result
+	now      report.Go
 	options  options
 	progress io.Writer
 	start    time.Time
@@ -143,9 +157,11 @@ func (m *measurement) all(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 	if len(m.result.Flat) == 0 || m.options.onlyFlat {
 		fmt.Fprintln(m.progress, "flatness")
-		if m.result.Flat, err = w.flatness(ctx, m.result.Header.Seed); err != nil {
+		flat, err := w.flatness(ctx, m.result.Header.Seed)
+		if err != nil {
 			return err
 		}
+		m.result.TakeFlat(flat)
 		if err := m.store(); err != nil {
 			return err
 		}
@@ -164,18 +180,28 @@ func (m *measurement) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// parts are the cells that have not been measured yet, those of one detail,
-// family and protocol together: when a run is cut short, all places have been
-// looked at with some packets rather than some places with all.
+// wants tells whether a block is to be measured: it has not been yet or, with
+// -again, has cells that are not right.
+func (m *measurement) wants(b matrix.Block) bool {
+	if m.options.again {
+		return !m.result.RightBlock(b)
+	}
+	return !m.result.Has(b)
+}
+
+// parts are the cells that are to be measured, those of one detail, family and
+// protocol together: when a run is cut short, all places have been looked at
+// with some packets rather than some places with all. What was measured in
+// fewer goes comes before what was in more.
 func (m *measurement) parts() [][]matrix.Cell {
 	var keys []string
 	parts := map[string][]matrix.Cell{}
 	for _, b := range matrix.Blocks() {
-		if m.result.Has(b) {
+		if !m.wants(b) {
 			continue
 		}
 		// ipv4 with udp and ipv6 with tcp before the others
-		key := fmt.Sprint((b.Family == "ipv4") != (b.Protocol == "udp"), b.Family, b.Protocol, b.Detail)
+		key := fmt.Sprintf("%06d", m.result.Goes(b)) + fmt.Sprint((b.Family == "ipv4") != (b.Protocol == "udp"), b.Family, b.Protocol, b.Detail)
 		if parts[key] == nil {
 			keys = append(keys, key)
 		}
@@ -197,7 +223,7 @@ func (m *measurement) keep(o outcome, failed error) (more bool, err error) {
 		fmt.Fprintf(m.progress, "not measured: %v\n", failed)
 		return !m.over(), nil
 	}
-	m.result.Rows = append(m.result.Rows, o.rows()...)
+	m.result.Take(o.rows(), m.now)
 	fmt.Fprintf(m.progress, "%v, %d missing\n", o.block, m.result.Missing())
 	for _, what := range o.wrong() {
 		fmt.Fprintln(m.progress, "  "+what)
@@ -228,13 +254,13 @@ func (m *measurement) verdict(out io.Writer) error {
 	wrong, cells := m.result.Wrong()
 	for _, f := range m.result.Flat {
 		if !f.Right() {
-			wrong++
 			fmt.Fprintf(out, "%s with more %s null stamps varies by %.1f ns, may by %.1f\n", f.Hop, f.Type, f.Varies(), f.Allowed())
 		}
 	}
-	fmt.Fprintf(out, "%d cells, %d not right, %d of %d blocks missing\n", cells, wrong, m.result.Missing(), len(matrix.Blocks()))
+	fmt.Fprintf(out, "%d cells, %d not right, %d of %d hops not flat, %d of %d blocks missing\n",
+		cells, wrong, m.result.WrongFlat(), len(m.result.Flat), m.result.Missing(), len(matrix.Blocks()))
 	switch {
-	case wrong > 0:
+	case wrong > 0 || m.result.WrongFlat() > 0:
 		return errNotRight
 	case m.result.Missing() > 0 && m.options.limit == 0 && !m.options.onlyFlat:
 		return errMissing

@@ -160,12 +160,13 @@ func TestParse(t *testing.T) {
 
 // A piece that is cut short is stored, and gone on with.
 func TestPieces(t *testing.T) {
-	o := options{file: filepath.Join(t.TempDir(), "results", "latest.jsonl"), version: "v1", goOn: true, limit: time.Nanosecond}
-	result, err := begin(o)
+	o := options{file: filepath.Join(t.TempDir(), "results", "latest.jsonl"), goOn: true, limit: time.Nanosecond}
+	now := report.Go{Version: "v1", Date: "2026-01-02"}
+	result, err := begin(o, now)
 	if err != nil || result.Missing() != len(matrix.Blocks()) {
 		t.Fatalf("nothing is stored yet: %+v, %v", result, err)
 	}
-	m := &measurement{result: result, options: o, progress: io.Discard, start: time.Now()}
+	m := &measurement{result: result, now: now, options: o, progress: io.Discard, start: time.Now()}
 	if more, err := m.keep(outcome{}, errors.New("no packet was followed")); err != nil || more || len(m.result.Rows) != 0 {
 		t.Fatalf("what was not measured is kept: %v, %v", more, err)
 	}
@@ -173,8 +174,8 @@ func TestPieces(t *testing.T) {
 	if err != nil || more {
 		t.Fatalf("the piece is over: %v, %v", more, err)
 	}
-	o.version = "v2"
-	again, err := begin(o)
+	now.Version = "v2"
+	again, err := begin(o, now)
 	if err != nil || again.Missing() != len(matrix.Blocks())-1 || again.Header.Version != "v1" || !again.Has(matrix.Blocks()[7]) {
 		t.Fatalf("gone on with %+v, %v", again.Header, err)
 	}
@@ -192,7 +193,7 @@ func TestPieces(t *testing.T) {
 		t.Errorf("%d cells are left, want %d", cells, want)
 	}
 	o.goOn = false
-	if anew, err := begin(o); err != nil || len(anew.Rows) != 0 || anew.Header.Version != "v2" {
+	if anew, err := begin(o, now); err != nil || len(anew.Rows) != 0 || anew.Header.Version != "v2" {
 		t.Errorf("anew: %+v, %v", anew, err)
 	}
 }

@@ -31,6 +31,14 @@ type Header struct {
 	Fewest   int                 `json:"fewest,omitempty"` // rounds, where they settle it
 	Rounds   int                 `json:"rounds"`           // at most
 	Seed     uint64              `json:"seed"`
+
+	// What the first go had found, once a later one has measured blocks again; and of those goes, each once.
+	FirstWrong       int                  `json:"first_wrong,omitempty"` // cells
+	FirstWrongBlocks int                  `json:"first_wrong_blocks,omitempty"`
+	FirstWrongFlat   int                  `json:"first_wrong_flat,omitempty"` // hops that varied by more than they may
+	AgainVersion     string               `json:"again_version,omitempty"`
+	AgainDate        string               `json:"again_date,omitempty"`
+	AgainMachine     *benchreport.Machine `json:"again_machine,omitempty"` // the last that was another one
 }
 
 // Row is a block in one direction.
@@ -40,6 +48,8 @@ type Row struct {
 	Hop       string `json:"hop"`              // that packets waited in; "": none of this direction
 	Tries     int    `json:"tries"`            // how often the block was measured, in the end only delays that were not right
 	Rounds    int    `json:"rounds,omitempty"` // the most that a try took
+	Goes      int    `json:"goes,omitempty"`   // how often the whole block was measured in goes apart, see Go; absent: once
+	Worse     int    `json:"worse,omitempty"`  // cells that a later go found not right, and the one before it right
 	Cells     []Cell `json:"cells"`
 }
 
@@ -61,12 +71,13 @@ type Moved struct {
 
 // Flat is one hop with more and more null stamps beside it.
 type Flat struct {
-	Type   string    `json:"type"`   // of the stamps
-	Hop    string    `json:"hop"`    // direction and name
-	Extra  []int     `json:"extra"`  // null stamps beside those of every run
-	Ns     []float64 `json:"ns"`     // corrected median, by Extra
-	Raw    []float64 `json:"raw"`    // the same as measured
-	Spread float64   `json:"spread"` // half of the distance of the A/A arm's windows
+	Type   string    `json:"type"`           // of the stamps
+	Hop    string    `json:"hop"`            // direction and name
+	Extra  []int     `json:"extra"`          // null stamps beside those of every run
+	Ns     []float64 `json:"ns"`             // corrected median, by Extra
+	Raw    []float64 `json:"raw"`            // the same as measured
+	Spread float64   `json:"spread"`         // half of the distance of the A/A arm's windows
+	Goes   int       `json:"goes,omitempty"` // how often flatness was measured in goes apart; absent: once
 }
 
 // line is one line of the stored file: one of these is set.
@@ -84,12 +95,8 @@ func (r Result) Has(b matrix.Block) bool {
 // Wrong counts the cells in which some hop is not where it may be.
 func (r Result) Wrong() (wrong, cells int) {
 	for _, row := range r.Rows {
-		for _, cell := range row.Cells {
-			cells++
-			if cell.Wrong > 0 {
-				wrong++
-			}
-		}
+		wrong += row.wrong()
+		cells += len(row.Cells)
 	}
 	return wrong, cells
 }
