@@ -76,7 +76,7 @@ type Flat struct {
 	Extra  []int     `json:"extra"`          // null stamps beside those of every run
 	Ns     []float64 `json:"ns"`             // corrected median, by Extra
 	Raw    []float64 `json:"raw"`            // the same as measured
-	Spread float64   `json:"spread"`         // half of the distance of the A/A arm's windows
+	Spread float64   `json:"spread"`         // half of the distance between the quartiles of the rounds
 	Goes   int       `json:"goes,omitempty"` // how often flatness was measured in goes apart; absent: once
 }
 
