@@ -308,7 +308,7 @@ type Stamp struct {
 
 // Observer is what measuring costs and what it missed.
 type Observer struct {
-	StampNs         map[string]float64 // median of the null hop, by hook type: tcx, netfilter, tracepoint, device (by tracepoint)
+	StampNs         map[string]float64 // median of the null hop, by hook type: tcx (also by clsact), netfilter, tracepoint, device (by tracepoint)
 	Stamps          uint64             // stamps taken
 	CPUShare        float64            // of one CPU, 0 to 1: stamps per second times their cost; with a budget, of all runs of programs
 	Observed        time.Duration      // for how long journeys could start; less than the duration with a budget

@@ -38,7 +38,7 @@ func Kernels() []Kernel {
 		},
 		{
 			Name: "6.1", Suite: "bookworm-security", Image: `6\.1\.\d+-\d+`, Users: "Debian 12, Amazon Linux 2023", Works: true,
-			Groups: []string{"histogram", "hooks", "hops", "ways", "accounting", "functions"},
+			Groups: []string{"histogram", "hooks", "hops", "ways", "accounting", "rules", "functions", "engine"},
 			InTest: []string{"histogram", "hops:TestOrderOfHops/veth/hooks/tcx,TestOrderOfHops/veth/hooks/tracepoint", "functions:TestFunctionProviders/fentry"},
 		},
 		{
