@@ -106,7 +106,19 @@ func offers(t *testing.T, kernel *btf.Spec, h tracer.HookSpec, by tracer.Provide
 // no others; a null hop is not attached without its stamp. Where there is another
 // provider, that one takes them.
 func TestTryHooksTellsWhatFails(t *testing.T) {
-	cfg := tracer.Config{Refuse: []tracer.Provider{tracer.ProviderClsact, tracer.ProviderRawTracepoint}}.WithObject(func() (*ebpf.CollectionSpec, error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := tracer.Config{Refuse: []tracer.Provider{tracer.ProviderClsact, tracer.ProviderRawTracepoint}}
+	byName := tryHooks(t, cfg)
+	lacking := untaken(byName) // an old kernel has nothing of what is left for these
+	for _, name := range lacking {
+		if h := byName[name].Spec; offers(t, kernel, h, h.Provider) {
+			t.Errorf("%s does not work: %v", name, byName[name].Err())
+		}
+	}
+	cfg = cfg.WithObject(func() (*ebpf.CollectionSpec, error) {
 		o, err := bpf.LoadKernel()
 		if err == nil {
 			broken := o.Programs["vt_device_egress"]
@@ -115,35 +127,46 @@ func TestTryHooksTellsWhatFails(t *testing.T) {
 		}
 		return o, err
 	})
-	byName := tryHooks(t, cfg)
-	var failed []string
-	for name, one := range byName {
-		if one.Provider == "" {
-			failed = append(failed, name)
-		}
+	byName = tryHooks(t, cfg)
+	want := append([]string{"device/egress", "device/egress/null", "netif_rx"}, lacking...)
+	slices.Sort(want)
+	if failed := untaken(byName); !slices.Equal(failed, slices.Compact(want)) {
+		t.Fatalf("%v do not work, want %v", failed, slices.Compact(want))
 	}
-	slices.Sort(failed)
-	if want := []string{"device/egress", "device/egress/null", "netif_rx"}; !slices.Equal(failed, want) {
-		t.Fatalf("%v do not work, want %v", failed, want)
-	}
-	err := byName["device/egress"].Err()
+	err = byName["device/egress"].Err()
 	var verifier *ebpf.VerifierError
 	if !errors.As(err, &verifier) {
 		t.Errorf("device/egress: %v", err)
 	}
-	if err := byName["device/egress/null"].Err(); !strings.Contains(err.Error(), "behind vt_device_egress") {
+	null := "device/egress/null"
+	if err := byName[null].Err(); !slices.Contains(lacking, null) && !strings.Contains(err.Error(), "behind vt_device_egress") {
 		t.Errorf("its null hop: %v", err)
 	}
 	cfg.Refuse = nil
+	others := tracer.ProviderTCX // of what is not broken
+	if h := byName["device/ingress"].Spec; !offers(t, kernel, h, others) {
+		others = tracer.ProviderClsact
+	}
 	byName = tryHooks(t, cfg)
 	for name, want := range map[string]tracer.Provider{
 		"device/egress": tracer.ProviderClsact, "device/egress/null": tracer.ProviderClsact, "netif_rx": tracer.ProviderRawTracepoint,
-		"device/ingress": tracer.ProviderTCX,
+		"device/ingress": others,
 	} {
 		if one := byName[name]; one.Provider != want || len(one.Tried) == 0 || one.Tried[0].Err == nil && want != tracer.ProviderTCX {
 			t.Errorf("%s: by %q, tried %+v", name, one.Provider, one.Tried)
 		}
 	}
+}
+
+// untaken are the hooks that no provider takes, in order.
+func untaken(byName map[string]tracer.Tryout) (names []string) {
+	for name, one := range byName {
+		if one.Provider == "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Each provider of functions is tried, whatever the others say; what works here
