@@ -221,8 +221,8 @@ func (s *stage) stop() tracer.Snapshot {
 	if !snapshot.Final {
 		s.t.Error("after Stop a snapshot is final")
 	}
-	// a miss may be anybody's packet: tracepoints are the machine's
-	if o := snapshot.Observer; o.Unpathed != 0 || o.RecursionMisses > mostMisses*s.hidden {
+	// a few misses may be anybody's packets, as tracepoints are the machine's: what they would do to the target's is held below
+	if o := snapshot.Observer; o.Unpathed != 0 || o.RecursionMisses > fewMisses+mostMisses*s.hidden {
 		s.t.Errorf("observer: %d unpathed, %d recursion misses", o.Unpathed, o.RecursionMisses)
 	}
 	for _, target := range snapshot.Targets {
