@@ -52,7 +52,7 @@ const (
 func arms() []arm {
 	var all []arm
 	same := func(way int) *arm {
-		all = append(all, arm{way: way, name: armSame, kind: report.KindSame})
+		all = append(all, arm{way: way, name: armSame, kind: report.KindSame, major: true})
 		return &all[len(all)-1]
 	}
 	traced := func(way int, detail tracer.Detail, target func(*world) tracer.TargetSpec, goal float64) *arm {
@@ -88,9 +88,9 @@ func arms() []arm {
 	traced(wayContainers, tracer.DetailHooks, (*world).measured, 0)
 	same(wayUDP)
 	traced(wayUDP, tracer.DetailHooks, (*world).measured, 0)
-	same(wayFlood).mark(false, true)
+	same(wayFlood).mark(true, true)
 	traced(wayFlood, tracer.DetailHooks, (*world).measured, goalFlood).mark(false, true)
-	same(wayHTTP).mark(false, true)
+	same(wayHTTP).mark(true, true)
 	traced(wayHTTP, tracer.DetailHooks, (*world).measured, 0).mark(false, true)
 	same(wayHTTPHostMode)
 	traced(wayHTTPHostMode, tracer.DetailHooks, (*world).hostMode, 0)
@@ -102,9 +102,9 @@ func arms() []arm {
 
 // withBudget adds the row of vethtrace held to a budget by change, and its A/A arm.
 func withBudget(all []arm, change func(*tracer.Config)) []arm {
-	same := arm{way: wayPublished, name: armSame, kind: report.KindSame}
+	same := arm{way: wayPublished, name: armSame, kind: report.KindSame, major: true}
 	budget := arm{
-		way: wayPublished, name: "--max-overhead 1%", kind: report.KindTraced, goal: goalBudget,
+		way: wayPublished, name: "--max-overhead 1%", kind: report.KindTraced, goal: goalBudget, major: true,
 		subject: tracing{tracer.DetailHooks, (*world).measured, change},
 	}
 	return append(all, *same.long(), *budget.long())
@@ -128,9 +128,6 @@ func (a arm) row() report.Row {
 	}
 	return row
 }
-
-// ownWork tells whether what is measured keeps another CPU busy, which is part of its cost.
-func (a arm) ownWork() bool { return a.kind == report.KindPeer }
 
 // long makes the arm one that is judged by the mean window of long spans: what
 // is attached for a part of the time only may be missed by the median one.

@@ -3,7 +3,7 @@
 // Command bench measures what tracing costs: load with vethtrace attached, and
 // with other tools, against the same load without, in a lab world on one machine.
 //
-//	go run ./bench                       a full run (18 minutes), stored below bench/results
+//	go run ./bench                       a full run (20 minutes), stored below bench/results
 //	go run ./bench -quick                a trial (2 minutes) of some rows, printed only
 //	go run ./bench -rows 'UDP|HTTP'      some rows, printed only
 //	go run ./bench -list                 their names
@@ -15,14 +15,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"regexp"
 	"time"
 
@@ -48,6 +45,7 @@ type options struct {
 	version    string
 	stem       string
 	raw        string
+	refill     string
 	from, docs string
 }
 
@@ -56,15 +54,16 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	quick := flags.Bool("quick", false, "a trial of two minutes: some rows, few pairs, short spans; not stored unless -o is given")
-	pairs := flags.Int("pairs", 0, "pairs per arm with a narrow goal, half as many per other arm; 0: 16 and 7, or 3 with -quick")
+	pairs := flags.Int("pairs", 0, "pairs per arm with a narrow goal, half as many per other arm; 0: 14 and 6, or 3 with -quick")
 	rows := flags.String("rows", "", "measure only rows whose names match this expression, and their A/A arms; not stored unless -o is given")
 	flags.BoolVar(&o.list, "list", false, "measure nothing, list the rows that would be measured")
 	seed := flags.Uint64("seed", 0, "of the order of arms and of the bootstrap; 0: a random one")
 	wire := flags.String("wire", report.WireNIC, "between client and host: nic, which receives by NAPI as a network card does, or veth, a plain pair")
 	flags.StringVar(&o.stem, "o", "", "store as this with .json and .txt behind it; empty: "+defaultStem+" for a full run")
 	flags.StringVar(&o.raw, "raw", "", "store every window as JSON in this file")
+	flags.StringVar(&o.refill, "refill", "", "measure nothing, compute the figures of the stored result (-from) anew from the windows in this file")
 	flags.StringVar(&o.version, "version", "unknown", "of vethtrace, to be stored")
-	flags.StringVar(&o.from, "from", defaultStem+".json", "with -docs: the stored result")
+	flags.StringVar(&o.from, "from", defaultStem+".json", "with -docs and -refill: the stored result")
 	flags.StringVar(&o.docs, "docs", "", "measure nothing, write this page from a stored result")
 	if err := flags.Parse(args); err != nil {
 		return options{}, err
@@ -101,7 +100,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 // time; traffic before it is long enough for that to have begun, and for the
 // null hops of tcx, attached for the first second of each minute, to be gone.
 func schemeOf(quick bool, pairs int, seed uint64) report.Scheme {
-	s := report.Scheme{Pairs: 16, Few: 7, WindowMs: 5, Without: 80, With: 200, SettleMs: 1200, Quick: quick}
+	s := report.Scheme{Pairs: 14, Few: 6, WindowMs: 5, Without: 80, With: 200, SettleMs: 1200, Quick: quick}
 	if quick {
 		s.Pairs, s.Few, s.Without, s.With, s.SettleMs = 3, 3, 60, 100, 1100
 	}
@@ -122,6 +121,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if o.docs != "" {
 		return writeDocs(o.from, o.docs)
+	}
+	if o.refill != "" {
+		return refill(o.from, o.refill, stdout)
 	}
 	if o.list {
 		for _, a := range o.arms {
@@ -147,48 +149,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	if result.Failed() {
 		return errDoesNotCount
-	}
-	return nil
-}
-
-func store(result report.Result, stem string) error {
-	raw, err := json.MarshalIndent(result, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the result: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(stem), 0o755); err != nil {
-		return fmt.Errorf("store the result: %w", err)
-	}
-	for suffix, content := range map[string][]byte{".json": append(raw, '\n'), ".txt": []byte(result.Text())} {
-		if err := os.WriteFile(stem+suffix, content, 0o644); err != nil {
-			return fmt.Errorf("store the result: %w", err)
-		}
-	}
-	return nil
-}
-
-func storeRaw(raw []report.Raw, file string) error {
-	encoded, err := json.Marshal(raw)
-	if err != nil {
-		return fmt.Errorf("encode the windows: %w", err)
-	}
-	if err := os.WriteFile(file, append(encoded, '\n'), 0o644); err != nil {
-		return fmt.Errorf("store the windows: %w", err)
-	}
-	return nil
-}
-
-func writeDocs(from, to string) error {
-	raw, err := os.ReadFile(from)
-	if err != nil {
-		return fmt.Errorf("read the stored result: %w", err)
-	}
-	var result report.Result
-	if err := json.Unmarshal(raw, &result); err != nil {
-		return fmt.Errorf("read the stored result %s: %w", from, err)
-	}
-	if err := os.WriteFile(to, []byte(result.Markdown()), 0o644); err != nil {
-		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil
 }

@@ -202,3 +202,37 @@ func TestMeasureCalledOff(t *testing.T) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
 }
+
+// Figures are computed anew from stored windows, row by row.
+func TestRefill(t *testing.T) {
+	dir := t.TempDir()
+	span := func(ns uint64) stats.Span { return stats.Span{Trips: []uint64{1, 1}, Ns: []uint64{ns, ns}} }
+	row := report.Row{Load: "TCP ping-pong", Way: "published port", Arm: "A/A", Kind: report.KindSame, Ratio: 9}
+	pairs := []stats.Pair{{Before: span(100), With: span(103), After: span(100)}}
+	file := func(name string, content any) string {
+		encoded, err := json.Marshal(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, encoded, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	from := file("result.json", report.Result{Version: "v7", Rows: []report.Row{row}})
+	for name, windows := range map[string]any{
+		"of another row": []report.Raw{{Row: "another", Pairs: pairs}}, "of none": []report.Raw{}, "broken": "x",
+	} {
+		if err := refill(from, file("windows.json", windows), io.Discard); err == nil {
+			t.Errorf("windows %s were taken", name)
+		}
+	}
+	if err := refill(from, file("windows.json", []report.Raw{{Row: row.Name(), Pairs: pairs}}), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	result, err := stored(from)
+	if err != nil || result.Version != "v7" || result.Rows[0].Ratio != 1.03 {
+		t.Errorf("%+v, %v, want the same result with ratio 1.03", result, err)
+	}
+}

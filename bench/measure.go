@@ -95,7 +95,7 @@ func (b bench) rows(ctx context.Context, result *report.Result) (raw []report.Ra
 			pairs[i] = append(pairs[i], pair)
 		}
 	}
-	b.conclude(result, pairs)
+	conclude(result, pairs)
 	for i, row := range result.Rows {
 		raw = append(raw, report.Raw{Row: row.Name(), Pairs: pairs[i]})
 	}
@@ -115,7 +115,7 @@ func (b bench) turn(n int, pairs [][]stats.Pair) (turn []int) {
 			wanted = b.scheme.Few
 		}
 		if n < b.scheme.Pairs && a.takes(n, b.scheme) ||
-			n >= b.scheme.Pairs && stats.Worth(pairs[i], limit, a.ownWork()) < leastQuiet*float64(wanted) {
+			n >= b.scheme.Pairs && stats.Worth(pairs[i], limit, a.row().OwnWork()) < leastQuiet*float64(wanted) {
 			turn = append(turn, i)
 		}
 	}
@@ -128,13 +128,13 @@ func (a arm) takes(n int, s report.Scheme) bool {
 	return a.major || n*s.Few/s.Pairs != (n+1)*s.Few/s.Pairs
 }
 
-// conclude computes what follows from all pairs.
-func (b bench) conclude(result *report.Result, pairs [][]stats.Pair) {
+// conclude computes what follows from all pairs, those of each row.
+func conclude(result *report.Result, pairs [][]stats.Pair) {
 	var filled []report.Arm
 	result.QuietNs = stats.QuietLimit(slices.Concat(pairs...))
-	for i, a := range b.arms {
+	for i := range result.Rows {
 		row := &result.Rows[i]
-		estimate := row.Fill(pairs[i], result.QuietNs, a.ownWork(), b.scheme.Seed+uint64(i))
+		estimate := row.Fill(pairs[i], result.QuietNs, row.OwnWork(), result.Scheme.Seed+uint64(i))
 		row.Check()
 		filled = append(filled, report.Arm{Row: *row, Estimate: estimate})
 	}

@@ -80,11 +80,11 @@ it, then it is detached and %d windows without. All arms take turns in random or
   guest. So before and behind each window the load's CPU sends 16 bytes through a pipe, which no tracer of packets sees. A window counts if
   both took at most 1.12 times what the quickest twentieth of the run did. Arms of which fewer windows count than a quarter of those planned
   are made again, half of the rounds at most. What other tools do on other CPUs is their own cost: all of their windows count.
-- **ratio**: what disturbs a window makes it longer, so the quick ones tell most: the 0.1-quantile of the windows with, of all pairs together,
+- **ratio**: what disturbs a window makes it longer, so the quick ones tell most: the 0.05-quantile of the windows with, of all pairs together,
   over that of those without. Of a tool that works on another CPU this is the least that it costs. The interval is a bootstrap's: the pairs
   are drawn again, as windows of one pair are alike. A goal is met when the interval's end is on the right side of it.
 - **mean of long spans**: for what is attached for a part of the time only: spans are %d times as long, and the ratio is that of the mean
-  windows that count, none of them more than 1.2 times the median one without.
+  windows that count, none of them more than 1.3 times the typical one without.
 - **all units**: the same from the time of all units of all windows, so that what is attached for a part of the time only is in it, and so is
   every disturbance.
 - **A/A**: the same with nothing attached. Its interval must be at most +-%.2f wide and come as near to 1 as %.3f, or no row of its load
@@ -100,7 +100,7 @@ it, then it is detached and %d windows without. All arms take turns in random or
 func explainPeers() string {
 	return `- **an event per stamp**: our own re-creation of what event-printing tracers do, at the same hooks as detail hooks (bench/peers/peersbpf):
   an LRU map by the address of the packet, and a ring buffer event per stamp to a Go program that prints it to /dev/null. It is cheaper
-  than such tracers are, as it does not attach by kprobes.
+  than such tracers are, as it does not attach by kprobes. Where its reader cannot keep up it loses events; one that is lost costs less than one that is kept.
 - **bpftrace script**: bench/peers/hops.bt, one map by the address of the packet and a histogram per hop, at the devices' tracepoints. Of
   its ten events a round trip, two are at the lab's client, which is no part of a host: eight tenths of what it adds are compared.
   It can't attach to netfilter's hooks where there are no kprobes, so it is set against detail devices.

@@ -119,6 +119,9 @@ func (r Row) Name() string { return r.Group() + ": " + r.Arm }
 // unitPacket is the unit of a load that goes one way only.
 const unitPacket = "packet"
 
+// OwnWork tells whether what is measured keeps another CPU busy, which is part of its cost.
+func (r Row) OwnWork() bool { return r.Kind == KindPeer }
+
 // Goes tells whether the load has packets in a direction (0 in, 1 out) of its target.
 func (r Row) Goes(direction int) bool { return direction == 0 || r.Unit != unitPacket }
 

@@ -10,15 +10,15 @@ import (
 )
 
 // typical is the quantile of windows that stands for what a unit takes: whatever
-// disturbs a window makes it longer, so the quick ones tell most. In the tenth of a
-// hundred quiet windows the machine's noise is a third of that in their median, and
-// what tracing costs is the same.
-const typical = 0.1
+// disturbs a window makes it longer, so the quick ones tell most. In the quickest
+// twentieth of quiet windows the machine's noise is a third of that in their
+// median, and what tracing costs is the same (docs/decisions/0013).
+const typical = 0.05
 
-// clip is how many times the median untraced window one window may count in a
-// mean. All that tracing does to a window stays far below; a machine that stands
-// still for a moment does not.
-const clip = 1.2
+// clip is how many times the typical untraced window one window may count in a
+// mean. What hooks do to a window stays below; a machine that stands still for a
+// moment, or a neighbour on its core, does not.
+const clip = 1.3
 
 // Windows are what a unit took in one pair's windows, in nanoseconds.
 type Windows struct {
@@ -49,7 +49,7 @@ func (e Estimate) Ratio() float64 { return e.With / e.Without }
 // Added is what a unit takes more, in nanoseconds.
 func (e Estimate) Added() float64 { return e.With - e.Without }
 
-// Typical compares the quick windows with those without: the 0.1-quantile of the
+// Typical compares the quick windows with those without: the 0.05-quantile of the
 // windows of all pairs together. Windows of one pair are alike, so pairs are drawn
 // again, not windows. The same seed gives the same interval.
 func Typical(pairs []Windows, seed uint64) Estimate {
@@ -59,11 +59,11 @@ func Typical(pairs []Windows, seed uint64) Estimate {
 }
 
 // Mean compares the means of all windows, none of which counts more than clip
-// times the median one without: for what is attached for a part of the time, of
+// times the typical one without: for what is attached for a part of the time, of
 // which a quick window may tell nothing.
 func Mean(pairs []Windows, seed uint64) Estimate {
 	return estimate(pairs, seed, func(with, without pool, times []int) (float64, float64) {
-		most := clip * without.quantile(times, 0.5)
+		most := clip * without.quantile(times, typical)
 		return with.mean(times, most), without.mean(times, most)
 	})
 }
