@@ -199,6 +199,14 @@ func (c *choice) lost(h HookSpec) ([]Attempted, bool) {
 	return one.tried, true
 }
 
+// works tells whether a hook was attached at some place.
+func (c *choice) works(h HookSpec) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one := c.hooks[h.key()]
+	return one != nil && one.settled
+}
+
 // loads tells whether a program of the main object is of use.
 func (c *choice) loads(program string) bool {
 	for _, h := range Hooks() {

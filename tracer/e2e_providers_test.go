@@ -1,11 +1,13 @@
 package tracer_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
 
 	"github.com/vethtrace/vethtrace/bpf"
 	"github.com/vethtrace/vethtrace/internal/lab"
@@ -111,6 +113,45 @@ func TestSmallVariables(t *testing.T) {
 		return o, err
 	}))
 	providers(t, snapshot, map[string]tracer.Provider{"uplink/ingress": tracer.ProviderClsact, "device/egress": tracer.ProviderClsact, "kfree_skb": tracer.ProviderRawTracepoint})
+}
+
+// Where no provider takes a target's devices a run fails and says why, also on a
+// host without an uplink, of whose hooks nothing was tried.
+func TestWithoutDevices(t *testing.T) {
+	for _, uplink := range []bool{true, false} {
+		for devices, refuse := range map[tracer.Provider][]tracer.Provider{
+			tracer.ProviderTCX:        {tracer.ProviderTCX, tracer.ProviderClsact},
+			tracer.ProviderTracepoint: {tracer.ProviderTracepoint, tracer.ProviderRawTracepoint},
+		} {
+			t.Run(fmt.Sprintf("%s, uplink %v", devices, uplink), func(t *testing.T) {
+				world, err := lab.New(testContext(t), lab.Config{Names: []string{"nginx"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer world.Close()
+				if !uplink {
+					err := world.Client.NS.Do(func() error {
+						link, err := netlink.LinkByName(world.Client.Dev)
+						if err != nil {
+							return err
+						}
+						return netlink.LinkDel(link)
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				cfg := tracer.Config{Host: world.Host.NS, Devices: devices, Refuse: refuse}
+				traced, err := tracer.Open(testContext(t), cfg, spec(world.Container("nginx")))
+				if err == nil {
+					defer traced.Close()
+				}
+				if err == nil || !strings.Contains(err.Error(), string(refuse[1])+": not to be used in this run") {
+					t.Errorf("%v; want what was tried", err)
+				}
+			})
+		}
+	}
 }
 
 // withoutNetfilter traces with borders of devices alone.

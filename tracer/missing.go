@@ -67,10 +67,10 @@ func (t *Tracer) blind() error {
 			continue
 		}
 		tried, lost := t.choice.lost(h)
-		if !lost {
+		if !lost && (h.Scope != ScopeUplink || t.choice.works(h)) { // where there is no uplink nothing of it was tried
 			return nil
 		}
-		if first == nil {
+		if lost && first == nil {
 			first = whyMissing(tried)
 		}
 	}
