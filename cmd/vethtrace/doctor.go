@@ -144,5 +144,8 @@ func todoOfEngine(err error) (todo string, denied bool) {
 	if errors.As(err, &engine) && errors.Is(explainEngine(engine), fs.ErrPermission) {
 		return "run as root or as a member of the socket's group; --pid and --netns need no engine", true
 	}
+	if timedOut(err) {
+		return "restart it, or name another with --docker-host; --pid and --netns need no engine", false
+	}
 	return "start it, or name another with --docker-host; --pid and --netns need no engine", false
 }

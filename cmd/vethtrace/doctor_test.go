@@ -22,6 +22,7 @@ import (
 
 	"github.com/vethtrace/vethtrace/internal/doctor"
 	"github.com/vethtrace/vethtrace/internal/lab"
+	"github.com/vethtrace/vethtrace/tracer/container"
 )
 
 // doctorTime is generous: it loads everything twice.
@@ -171,5 +172,22 @@ func TestDoctorDocker(t *testing.T) {
 	}
 	if d.Environment.Docker == nil || d.Environment.Host.Name != "" {
 		t.Errorf("environment: %+v", d.Environment)
+	}
+}
+
+// An engine that is there and says nothing is to be restarted, not started.
+func TestTodoOfEngine(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		todo string
+	}{
+		{context.DeadlineExceeded, "restart it, "},
+		{syscall.ECONNREFUSED, "start it, "},
+	} {
+		// the client gives errors as text
+		err := &container.EngineError{Host: "unix:///nobody.sock", Err: errors.New("Get: " + test.err.Error())}
+		if todo, denied := todoOfEngine(err); denied || !strings.HasPrefix(todo, test.todo) {
+			t.Errorf("%v: %q, denied %v", err, todo, denied)
+		}
 	}
 }

@@ -54,10 +54,16 @@ func explainRights(err error) error {
 	return fmt.Errorf("not permitted, run as root or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_SYS_PTRACE: %w", err)
 }
 
+// timedOut tells whether somebody listened and said nothing: the engine's client
+// gives that as text.
+func timedOut(err error) bool {
+	return strings.Contains(err.Error(), context.DeadlineExceeded.Error())
+}
+
 // explainEngine tells a socket that may not be opened from an engine that does
 // not run: the engine's client gives both as text.
 func explainEngine(err *container.EngineError) error {
-	if strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+	if timedOut(err) {
 		return fmt.Errorf("the engine at %s does not answer: restart it, name another with --docker-host, or trace without one by --pid or --netns", err.Host)
 	}
 	path, ok := strings.CutPrefix(err.Host, "unix://")

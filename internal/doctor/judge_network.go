@@ -32,6 +32,10 @@ func (j *judge) network() {
 	if j.DevicesErr != nil {
 		j.add("devices", Warn, "run it again as root; a target may just have ended", "not all were read: %s", oneLine(j.DevicesErr))
 	}
+	if len(j.Devices) == 0 && j.DevicesErr == nil {
+		j.add("devices", Note, "run it in the namespace where the bridge and the uplinks are: nsenter --net, or --net=host of a container",
+			"this network namespace has neither an uplink nor a bridge")
+	}
 	for _, d := range j.Devices {
 		j.device(d)
 	}
@@ -154,7 +158,7 @@ func (j *judge) engine() {
 	e, d := j.Engine, j.Environment.Docker
 	switch {
 	case e.Err != nil && (e.Asked || e.Denied):
-		j.add("engine", Warn, e.Todo, "%s", oneLine(e.Err))
+		j.add("engine", Warn, e.Todo, "cannot be asked at %s: %s", e.Host, oneLine(e.Err))
 		return
 	case e.Err != nil:
 		j.add("engine", Note, e.Todo, "none answers at %s: containers cannot be named", e.Host)

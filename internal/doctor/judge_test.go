@@ -165,6 +165,7 @@ func TestJudge(t *testing.T) {
 			f.Devices[0] = MetDevice{Where: "web", Name: "eth0", Role: "device", Kind: "veth", XDP: "generic", Others: 2}
 		}, "web/eth0", Note, "no offloads, 2 tcx programs of others, XDP generic", "", false},
 		{"a device cannot be read", func(f *Facts) { f.DevicesErr = errors.New("web: gone") }, "devices", Warn, "web: gone", "run it again", false},
+		{"no device", func(f *Facts) { f.Devices = nil }, "devices", Note, "neither an uplink nor a bridge", "nsenter --net", false},
 		{"something was not read", func(f *Facts) { f.Environment.Unread = []string{"rules: enter: operation not permitted"} }, "not read", Warn, "rules: enter", "as root", false},
 		{"something is not there", func(f *Facts) { f.Environment.Unread = []string{"host: open /etc/machine-id: no such file"} }, "not read", Note, "machine-id", "", false},
 		{"no engine", func(f *Facts) {
@@ -172,7 +173,7 @@ func TestJudge(t *testing.T) {
 		}, "engine", Note, "none answers at unix:///x", "start it", false},
 		{"the engine that was asked for", func(f *Facts) {
 			f.Environment.Docker, f.Engine = nil, Engine{Host: "unix:///x", Err: errors.New("gone"), Todo: "start it", Asked: true}
-		}, "engine", Warn, "gone", "start it", false},
+		}, "engine", Warn, "cannot be asked at unix:///x: gone", "start it", false},
 		{"an engine that says little", func(f *Facts) {
 			f.Environment.Docker, f.Environment.Unread = nil, []string{"engine: no network"}
 		}, "engine", Warn, "answers at unix:///run/docker.sock, but: no network", "report it", false},

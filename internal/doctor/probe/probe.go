@@ -121,9 +121,12 @@ func engine(ctx context.Context, cfg Config) doctor.Engine {
 	}
 	e := doctor.Engine{Host: cfg.Engine.Host(), Asked: cfg.Asked}
 	names, err := cfg.Engine.Names(ctx)
+	var asked *container.EngineError
 	if e.Count = len(names); err != nil {
-		e.Err = err
 		e.Todo, e.Denied = cfg.Explain(err)
+		if e.Err = err; errors.As(err, &asked) { // which says what to do itself
+			e.Err = asked.Err
+		}
 	}
 	return e
 }
