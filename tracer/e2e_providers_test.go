@@ -1,7 +1,9 @@
 package tracer_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -146,11 +148,30 @@ func TestWithoutDevices(t *testing.T) {
 				if err == nil {
 					defer traced.Close()
 				}
-				if err == nil || !strings.Contains(err.Error(), string(refuse[1])+": not to be used in this run") {
-					t.Errorf("%v; want what was tried", err)
+				var unsupported *tracer.UnsupportedError
+				if !errors.As(err, &unsupported) || unsupported.Needs == "" || !strings.Contains(err.Error(), string(refuse[1])+": not to be used in this run") {
+					t.Errorf("%v; want what it needs, and what was tried", err)
 				}
 			})
 		}
+	}
+}
+
+// Journeys of host mode end at netfilter: where nobody takes it the run says what it needs.
+func TestHostModeWithoutNetfilter(t *testing.T) {
+	world, err := lab.New(testContext(t), lab.Config{Containers: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer world.Close()
+	cfg := tracer.Config{Host: world.Host.NS, Refuse: []tracer.Provider{tracer.ProviderNetfilter, tracer.ProviderTrampoline}}
+	traced, err := tracer.Open(testContext(t), cfg, tracer.TargetSpec{Name: "host", Mode: "host", PID: os.Getpid(), Netns: world.Host.NS})
+	if err == nil {
+		defer traced.Close()
+	}
+	var unsupported *tracer.UnsupportedError
+	if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), "netfilter links (Linux 6.4)") {
+		t.Errorf("%v; want what it needs", err)
 	}
 }
 

@@ -51,7 +51,9 @@ func (t *Tracer) settle() error {
 	end := HookSpec{Program: "vt_local_in", Provider: ProviderNetfilter, Border: lastBorder}
 	tried, noEnd := t.choice.lost(end)
 	if noEnd && t.facts.hostMode && !t.facts.bridge {
-		return whyMissing(tried)
+		return &UnsupportedError{
+			Feature: "follow packets of host mode", Needs: "netfilter links (Linux 6.4) or BPF trampolines (fentry)", Err: whyMissing(tried),
+		}
 	}
 	if noEnd && t.facts.bridge && t.cfg.Detail != DetailDevices {
 		return &coarserError{missing: t.missing(), err: whyMissing(tried)}
@@ -62,6 +64,10 @@ func (t *Tracer) settle() error {
 // blind tells why no device of targets with devices of their own can be seen; nil where one can.
 func (t *Tracer) blind() error {
 	var first error
+	needs := "tcx (Linux 6.6) or clsact filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)"
+	if t.devicesBy == ProviderTracepoint {
+		needs = "tracepoints for BPF programs (tp_btf or raw_tp)"
+	}
 	for _, h := range t.rows(ScopeUplink, ScopePort, ScopeDevice, ScopeMachine) {
 		if h.Duty != DutyAlways || h.Provider != ProviderTCX && h.By != ProviderTracepoint {
 			continue
@@ -71,7 +77,7 @@ func (t *Tracer) blind() error {
 			return nil
 		}
 		if lost && first == nil {
-			first = whyMissing(tried)
+			first = &UnsupportedError{Feature: "see the devices of targets", Needs: needs, Err: whyMissing(tried)}
 		}
 	}
 	if !t.facts.bridge {
