@@ -22,7 +22,7 @@ import (
 // A self-check takes windows with tracing between windows without, as "make
 // bench" does, under whatever traffic there is.
 const (
-	checkDuration = time.Minute            // unless --duration says otherwise
+	checkDuration = time.Minute            // or what the fewest pairs take, unless --duration says otherwise
 	checkWindow   = 2 * time.Second        // with a budget checkBudget, several of its own windows
 	checkBudget   = 5 * time.Second        //
 	checkSettle   = 500 * time.Millisecond // after attaching and detaching, before a window
@@ -121,11 +121,8 @@ func pauseFor(ctx context.Context, d time.Duration) error {
 func (s *session) check(ctx context.Context, cfg tracer.Config, specs []tracer.TargetSpec) error {
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer cancel()
-	length := checkWindow
-	if cfg.MaxOverhead > 0 {
-		length = checkBudget
-	}
-	pairs := s.pairs(length)
+	length := checkLength(cfg)
+	pairs := checkPairs(s.view.duration, length)
 	fmt.Fprintf(s.gate, "vethtrace: self-check with %d windows of %s with tracing, each between two without\n", pairs, length)
 	var with, without []load
 	var last tracer.Snapshot
@@ -155,14 +152,41 @@ func (s *session) check(ctx context.Context, cfg tracer.Config, specs []tracer.T
 	return errors.Join(show.end(), show.final(last, last))
 }
 
-// pairs are as many as fit into the duration, but enough for an interval.
-func (s *session) pairs(length time.Duration) int {
-	duration := s.view.duration
-	if duration == 0 {
-		duration = checkDuration
+// checkLength is how long a window is.
+func checkLength(cfg tracer.Config) time.Duration {
+	if cfg.MaxOverhead > 0 {
+		return checkBudget
 	}
-	each := 2*(length+checkSettle) + checkLoading
-	return max(1, int((duration-length-checkSettle)/each))
+	return checkWindow
+}
+
+// checkLeast is what the fewest pairs that an interval needs take: less makes no figures.
+func checkLeast(length time.Duration) time.Duration {
+	return length + checkSettle + leastPairs*checkPair(length)
+}
+
+// checkPair is what a window with and one without take.
+func checkPair(length time.Duration) time.Duration { return 2*(length+checkSettle) + checkLoading }
+
+// checkPairs are as many as fit into the duration, 0: into the usual one.
+func checkPairs(duration, length time.Duration) int {
+	if duration == 0 {
+		duration = max(checkDuration, checkLeast(length))
+	}
+	return int((duration - length - checkSettle) / checkPair(length))
+}
+
+// checkUsage refuses a self-check that could only end without figures.
+func checkUsage(o *targetOptions, duration time.Duration, cfg tracer.Config, command []string) error {
+	switch least := checkLeast(checkLength(cfg)); {
+	case !o.selfCheck:
+		return nil
+	case o.all || len(command) > 0:
+		return usagef("--self-check measures the traffic of targets that are named: leave out --all and the command")
+	case duration > 0 && duration < least:
+		return usagef("--duration %s: %d pairs of windows, the fewest that --self-check makes figures of, take %s", duration, leastPairs, least)
+	}
+	return nil
 }
 
 // traced measures a window with tracing.
@@ -187,7 +211,7 @@ func (s *session) traced(ctx context.Context, cfg tracer.Config, specs []tracer.
 func judge(with, without []load, length time.Duration) tracer.SelfCheck {
 	c := tracer.SelfCheck{Pairs: len(with), WindowS: length.Seconds()}
 	if len(with) < leastPairs {
-		c.Unreliable = fmt.Sprintf("%d pairs of windows are too few, %d are needed: give a longer --duration", len(with), leastPairs)
+		c.Unreliable = fmt.Sprintf("interrupted: it has %d of the %d pairs of windows that are needed", len(with), leastPairs)
 		return c
 	}
 	var cpu, rate, same, added, plain []float64

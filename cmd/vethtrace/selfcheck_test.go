@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vethtrace/vethtrace/tracer"
 )
 
 func TestReadBusy(t *testing.T) {
@@ -66,14 +68,37 @@ func TestJudgeRefuses(t *testing.T) {
 		with, without []load
 		says          string
 	}{
-		"too few pairs":  {loads(10_000, 11, 11), loads(10_000, 10, 10, 10), "too few"},
-		"no pair":        {nil, nil, "too few"},
+		"too few pairs":  {loads(10_000, 11, 11), loads(10_000, 10, 10, 10), "interrupted: it has 2 of the 5 pairs"},
+		"no pair":        {nil, nil, "interrupted: it has 0"},
 		"little traffic": {loads(10, 11, 11, 11, 11, 11), even, "too little traffic: 10 packets"},
 		"unsteady cost":  {loads(10_000, 11, 11, 11, 11, 11), loads(10_000, 10, 14, 9, 15, 8, 13), "too unsteady: without tracing"},
 		"unsteady rate":  {loads(10_000, 11, 11, 11, 11, 11), uneven, "packets per second"},
 	} {
 		if got := judge(c.with, c.without, time.Second); !strings.Contains(got.Unreliable, c.says) {
 			t.Errorf("%s: %q", name, got.Unreliable)
+		}
+	}
+}
+
+// Whatever is accepted makes figures, without --duration too.
+func TestSelfCheckHasPairs(t *testing.T) {
+	for _, cfg := range []tracer.Config{{}, {MaxOverhead: 0.01}} {
+		length := checkLength(cfg)
+		least := checkLeast(length)
+		for _, duration := range []time.Duration{0, least, 2 * least} {
+			if err := checkUsage(&targetOptions{selfCheck: true}, duration, cfg, nil); err != nil {
+				t.Errorf("%+v, --duration %s: %v", cfg, duration, err)
+			}
+			if n := checkPairs(duration, length); n < leastPairs {
+				t.Errorf("windows of %s, --duration %s: %d pairs, want at least %d", length, duration, n, leastPairs)
+			}
+		}
+		err := checkUsage(&targetOptions{selfCheck: true}, least-time.Second, cfg, nil)
+		if err == nil || statusOf(err) != 2 || !strings.Contains(err.Error(), least.String()) {
+			t.Errorf("a second less than %s: %v, want a usage error that names it", least, err)
+		}
+		if err := checkUsage(&targetOptions{}, time.Second, cfg, nil); err != nil {
+			t.Errorf("without --self-check: %v", err)
 		}
 	}
 }

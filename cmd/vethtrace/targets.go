@@ -17,11 +17,11 @@ import (
 
 // trace is the root command: find the targets, and trace them.
 func trace(ctx context.Context, s streams, view *viewOptions, o *targetOptions, command []string) error {
-	if o.selfCheck && (o.all || len(command) > 0) {
-		return usagef("--self-check measures the traffic of targets that are named: leave out --all and the command")
-	}
 	run := newSession(s, view, command)
 	cfg := view.config(run.log)
+	if err := checkUsage(o, view.duration, cfg, command); err != nil {
+		return err
+	}
 	if err := o.fill(&cfg); err != nil {
 		return err
 	}
