@@ -79,12 +79,12 @@ it, then it is detached and %d windows without. All arms take turns in random or
 - **quiet windows**: CPUs of a virtual machine share cores with others, which slows a packet's way by half and shows in no statistics of the
   guest. So before and behind each window the load's CPU sends 16 bytes through a pipe, which no tracer of packets sees. A window counts if
   both took at most 1.12 times what the quickest twentieth of the run did. Arms of which fewer windows count than a quarter of those planned
-  are made again, half of the rounds at most. What other tools do on other CPUs is their own cost: all of their windows count.
+  are made again, half of the rounds at most. What other tools do on other CPUs is their own cost: in their rows all windows count, with and without.
 - **ratio**: what disturbs a window makes it longer, so the quick ones tell most: the 0.05-quantile of the windows with, of all pairs together,
   over that of those without. Of a tool that works on another CPU this is the least that it costs. The interval is a bootstrap's: the pairs
   are drawn again, as windows of one pair are alike. A goal is met when the interval's end is on the right side of it.
 - **mean of long spans**: for what is attached for a part of the time only: spans are %d times as long, and the ratio is that of the mean
-  windows that count, none of them more than 1.3 times the typical one without.
+  windows that count, none of them more than twice the typical one without.
 - **all units**: the same from the time of all units of all windows, so that what is attached for a part of the time only is in it, and so is
   every disturbance.
 - **A/A**: the same with nothing attached. Its interval must be at most +-%.2f wide and come as near to 1 as %.3f, or no row of its load

@@ -16,9 +16,9 @@ import (
 const typical = 0.05
 
 // clip is how many times the typical untraced window one window may count in a
-// mean. What hooks do to a window stays below; a machine that stands still for a
-// moment, or a neighbour on its core, does not.
-const clip = 1.3
+// mean. What any detail does to a window stays below (up to 1.4 times, on a machine
+// whose own windows reach 1.3); a machine that stands still for a moment does not.
+const clip = 2
 
 // Windows are what a unit took in one pair's windows, in nanoseconds.
 type Windows struct {
@@ -26,14 +26,15 @@ type Windows struct {
 }
 
 // Windows returns the pair's quiet windows. Where what is measured keeps other
-// CPUs busy by itself, as tools do that handle each event there, all of its own
-// windows are its cost and stay.
+// CPUs busy by itself, as tools do that handle each event there, a window that is
+// not quiet may be its cost: all of them stay, on both sides, as a quick quantile of all
+// is not one of quiet ones.
 func (p Pair) Windows(limit float64, ownWork bool) Windows {
-	with := p.With
-	if !ownWork {
-		with = with.Quiet(limit)
+	if ownWork {
+		limit = 0
 	}
-	return Windows{With: with.RTTs(), Without: append(p.Before.Quiet(limit).RTTs(), p.After.Quiet(limit).RTTs()...)}
+	without := append(p.Before.Quiet(limit).RTTs(), p.After.Quiet(limit).RTTs()...)
+	return Windows{With: p.With.Quiet(limit).RTTs(), Without: without}
 }
 
 // Estimate is what all pairs of an arm tell together.

@@ -92,8 +92,9 @@ func TestMean(t *testing.T) {
 		want          float64
 	}{
 		{[]float64{100, 100, 110, 110}, []float64{100, 100, 100, 100}, 1.05},
-		{[]float64{100, 100, 110, 900}, []float64{100, 100, 100, 100}, 1.1}, // the last one counts 130
-		{[]float64{100}, []float64{100, 100, 900, 100}, 1 / 1.075},
+		{[]float64{100, 100, 110, 900}, []float64{100, 100, 100, 100}, 1.275}, // the last one counts 200
+		{[]float64{140, 140}, []float64{100, 100}, 1.4},                       // as the flood's windows with hooks
+		{[]float64{100}, []float64{100, 100, 900, 100}, 1 / 1.25},
 	} {
 		if e := Mean([]Windows{{c.with, c.without}}, 1); math.Abs(e.Ratio()-c.want) > 1e-9 || e.Interval.Lo != e.Ratio() {
 			t.Errorf("%v over %v: %v %v, want %v", c.with, c.without, e.Ratio(), e.Interval, c.want)

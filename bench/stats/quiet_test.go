@@ -59,8 +59,9 @@ func TestQuietPair(t *testing.T) {
 		{"quiet", Pair{calm, calm, calm}, false, 2, 4, 1},
 		{"half of the windows without", Pair{busy, calm, calm}, false, 2, 2, 0.5},
 		{"none with", Pair{calm, busy, calm}, false, 0, 4, 0},
-		{"its own work", Pair{calm, busy, calm}, true, 2, 4, 1},
-		{"none without", Pair{busy, calm, busy}, true, 2, 0, 0},
+		{"its own work: all windows of both sides", Pair{calm, busy, calm}, true, 2, 4, 1},
+		{"its own work on a busy machine", Pair{busy, calm, busy}, true, 2, 4, 1},
+		{"none without", Pair{busy, calm, busy}, false, 2, 0, 0},
 	} {
 		got := c.pair.Windows(11, c.ownWork)
 		if len(got.With) != c.with || len(got.Without) != c.without {
