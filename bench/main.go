@@ -71,6 +71,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	if o.docs != "" && o.refill != "" {
+		return options{}, errors.New("-docs and -refill: want one of them")
+	}
 	if *pairs < 0 {
 		return options{}, fmt.Errorf("-pairs %d: want at least 1", *pairs)
 	}

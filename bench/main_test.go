@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 	if plain, err := parse([]string{"-wire", "veth"}, io.Discard); err != nil || plain.scheme.Wire != report.WireVeth {
 		t.Errorf("a plain wire: %+v, %v", plain, err)
 	}
-	for _, args := range [][]string{{"-pairs", "-1"}, {"stray"}, {"-nonsense"}, {"-wire", "string"}, {"-rows", "("}, {"-rows", "nothing like that"}} {
+	for _, args := range [][]string{{"-pairs", "-1"}, {"stray"}, {"-nonsense"}, {"-wire", "string"}, {"-rows", "("}, {"-rows", "nothing like that"}, {"-docs", "a", "-refill", "b"}} {
 		if _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}

@@ -71,8 +71,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if o.limit < 0 {
+	switch {
+	case o.limit < 0:
 		return options{}, fmt.Errorf("-limit %v: want at least 0", o.limit)
+	case o.goOn && o.again:
+		return options{}, errors.New("-continue and -again: want one of them")
+	case o.onlyFlat && !o.goOn && !o.again: // a result anew would replace the stored cells by none
+		return options{}, errors.New("-flat: want -continue or -again with it, which keep the cells of the stored result")
 	}
 	return o, nil
 }

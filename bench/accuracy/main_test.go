@@ -151,7 +151,7 @@ func TestParse(t *testing.T) {
 	if err != nil || o.file == "" || o.goOn || o.limit != 0 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, args := range [][]string{{"-limit", "-1s"}, {"stray"}, {"-nonsense"}} {
+	for _, args := range [][]string{{"-limit", "-1s"}, {"stray"}, {"-nonsense"}, {"-flat"}, {"-continue", "-again"}} {
 		if _, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
