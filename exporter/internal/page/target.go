@@ -218,6 +218,7 @@ func (o Options) summary(l tracer.Latency) tracer.Summary {
 func (o Options) rows(p tracer.Path) []row {
 	st := o.styles()
 	whole := o.summary(p.Latency)
+	took := o.took(p.Hops)
 	var rows []row
 	largest := 0.0
 	for _, h := range p.Hops {
@@ -226,15 +227,15 @@ func (o Options) rows(p tracer.Path) []row {
 		}
 		s := o.summary(h.Latency)
 		share := 0.0
-		if whole.SumNs > 0 {
-			share = s.SumNs / whole.SumNs
+		if took > 0 {
+			share = s.SumNs / took
 		}
 		r := row{cells: cells(Escape(h.Name), h.Side.String(), Escape(h.Device), s), bar: share, bars: st.host}
 		r.cells[8] = Percent(share)
 		if h.Side == tracer.SideTarget {
 			r.bars = st.target
 		}
-		if !o.Raw && h.Latency.WithinNull() {
+		if !o.Raw && (h.Latency.WithinNull() || s.MeanNs < 0) {
 			r.cells[4], r.cells[8], r.bar, r.style = "~0", "~0", 0, st.dim
 		}
 		largest = max(largest, r.bar)
@@ -256,6 +257,17 @@ func (o Options) rows(p tracer.Path) []row {
 		total.note = "mean " + Duration(whole.MeanNs)
 	}
 	return append(rows, total)
+}
+
+// took is what the hops took that took anything: shares are of it. With
+// little traffic a null hop may take more than a stamp among others, so that a
+// hop's mean is below 0, and the path's below that of its largest hop.
+func (o Options) took(hops []tracer.Hop) float64 {
+	sum := 0.0
+	for _, h := range hops {
+		sum += max(0, o.summary(h.Latency).SumNs)
+	}
+	return sum
 }
 
 func cells(name, side, device string, s tracer.Summary) []string {
