@@ -124,24 +124,14 @@ func (s *session) check(ctx context.Context, cfg tracer.Config, specs []tracer.T
 	length := checkLength(cfg)
 	pairs := checkPairs(s.view.duration, length)
 	fmt.Fprintf(s.gate, "vethtrace: self-check with %d windows of %s with tracing, each between two without\n", pairs, length)
-	var with, without []load
-	var last tracer.Snapshot
-	first, err := window(ctx, length)
-	without = append(without, first)
-	for n := 0; n < pairs && err == nil; n++ {
-		var traced, after load
-		var snapshot tracer.Snapshot
-		if traced, snapshot, err = s.traced(ctx, cfg, specs, length); err != nil {
-			break
-		}
-		if after, err = window(ctx, length); err != nil {
-			break
-		}
-		with, without, last = append(with, traced), append(without, after), snapshot
-		s.log.Debug("self-check", "pair", n+1, "with", traced, "without", after)
+	with, without, last, err := checkWindows(pairs, func() (load, error) { return window(ctx, length) },
+		func() (load, tracer.Snapshot, error) { return s.traced(ctx, cfg, specs, length) })
+	s.log.Debug("self-check", "with", with, "without", without)
+	if errors.Is(err, context.Canceled) {
+		err = nil // interrupted
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
-		return err
+	if err != nil && len(with) == 0 {
+		return err // nothing could be attached
 	}
 	result := judge(with, without, length)
 	last.Observer.SelfCheck = &result
@@ -149,7 +139,29 @@ func (s *session) check(ctx context.Context, cfg tracer.Config, specs []tracer.T
 		last.Version, last.Detail, last.Start = cfg.Version, cfg.Detail, time.Now()
 	}
 	show := s.newSink(context.Background())
-	return errors.Join(show.end(), show.final(last, last))
+	return errors.Join(err, show.end(), show.final(last, last)) // what there is, where the next window failed
+}
+
+// checkWindows are windows without tracing and, between two of them each, those
+// with it, and what the last one saw. With an error they are what there was before.
+func checkWindows(pairs int, plain func() (load, error), traced func() (load, tracer.Snapshot, error)) (with, without []load, last tracer.Snapshot, err error) {
+	before, err := plain()
+	if err != nil {
+		return nil, nil, last, err
+	}
+	without = append(without, before)
+	for range pairs {
+		on, snapshot, err := traced()
+		if err != nil {
+			return with, without, last, err
+		}
+		off, err := plain()
+		if err != nil {
+			return with, without, last, err
+		}
+		with, without, last = append(with, on), append(without, off), snapshot
+	}
+	return with, without, last, nil
 }
 
 // checkLength is how long a window is.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -100,5 +101,26 @@ func TestSelfCheckHasPairs(t *testing.T) {
 		if err := checkUsage(&targetOptions{}, time.Second, cfg, nil); err != nil {
 			t.Errorf("without --self-check: %v", err)
 		}
+	}
+}
+
+// Where a target ends meanwhile, the windows before it stay, as many without as judge looks at.
+func TestCheckWindowsUntilOneFails(t *testing.T) {
+	gone := errors.New("the target is gone")
+	for fails := range 4 { // this call of traced, 3: none
+		calls := 0
+		with, without, last, err := checkWindows(3, func() (load, error) { return load{packets: 1}, nil },
+			func() (load, tracer.Snapshot, error) {
+				if calls++; calls > fails {
+					return load{}, tracer.Snapshot{}, gone
+				}
+				return load{packets: 2}, tracer.Snapshot{Detail: "hooks"}, nil
+			})
+		if (fails < 3) != errors.Is(err, gone) || len(with) != fails || len(without) != fails+1 || (fails > 0) != (last.Detail != "") {
+			t.Errorf("call %d fails: %d with, %d without, %q, %v", fails+1, len(with), len(without), last.Detail, err)
+		}
+	}
+	if with, without, _, err := checkWindows(3, func() (load, error) { return load{}, gone }, nil); !errors.Is(err, gone) || with != nil || without != nil {
+		t.Errorf("nothing could be measured: %v %v %v", with, without, err)
 	}
 }
