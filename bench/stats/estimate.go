@@ -11,7 +11,7 @@ import (
 
 // typical is the quantile of windows that stands for what a unit takes: whatever
 // disturbs a window makes it longer, so the quick ones tell most. In the quickest
-// twentieth of quiet windows the machine's noise is a third of that in their
+// twentieth of quiet windows there is a sixth of the noise that there is in their
 // median, and what tracing costs is the same (docs/decisions/0013).
 const typical = 0.05
 
