@@ -144,6 +144,9 @@ const visits = 50
 // goneLimit is for a slow and busy machine; without vethtrace letting go, what is waited for never comes.
 const goneLimit = 30 * time.Second
 
+// awaitTime is how long a test waits for what is bound to happen: attaching takes half a minute in a guest that is emulated.
+const awaitTime = 90 * time.Second
+
 // dockerTime is more than the tests of an engine take in a guest by emulation on a busy machine.
 const dockerTime = 5 * time.Minute
 
@@ -214,7 +217,7 @@ func (v *running) messages(t *testing.T) string {
 
 func (v *running) await(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(v.messages(t), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(awaitTime); !strings.Contains(v.messages(t), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %q: %s", text, v.messages(t))
 		}
@@ -227,7 +230,7 @@ func (v *running) wait(t *testing.T) int {
 	select {
 	case <-v.ended:
 		return v.cmd.ProcessState.ExitCode()
-	case <-time.After(30 * time.Second):
+	case <-time.After(awaitTime):
 		t.Fatal("vethtrace does not end")
 		return 0
 	}
