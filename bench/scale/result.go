@@ -130,9 +130,11 @@ Up to 64 targets tcx takes the borders of devices, above two tracepoints do ([de
 	if c := r.Cost; c != nil {
 		fmt.Fprintf(&b, `
 A round trip to one container through a published port: %.2f us untraced, %.2f us while it alone is traced, %.2f us while
-%d are: x%.3f [%.3f, %.3f] of the cost with one (one against one: x%.3f [%.3f, %.3f]). By the quick ones of windows of 5 ms in
-which the machine was quiet, %.0f%% of them, as in [performance.md](performance.md).
-`, c.UntracedNs/1e3, c.OneNs/1e3, c.AllNs/1e3, c.Targets, c.Ratio, c.Interval.Lo, c.Interval.Hi, c.Same, c.SameInterval.Lo, c.SameInterval.Hi, c.Quiet*100)
+%d are: x%.3f [%.3f, %.3f] of the cost with one (one against one: x%.3f [%.3f, %.3f]).
+`, c.UntracedNs/1e3, c.OneNs/1e3, c.AllNs/1e3, c.Targets, c.Ratio, c.Interval.Lo, c.Interval.Hi, c.Same, c.SameInterval.Lo, c.SameInterval.Hi)
+		if c.Quiet > 0 {
+			fmt.Fprintf(&b, "By the quick ones of windows of 5 ms in which the machine was quiet, %.0f%% of them, as in [performance.md](performance.md).\n", c.Quiet*100)
+		}
 	}
 	b.WriteString("\n| goal, with the most targets | measured | |\n|---|---|---|\n")
 	for _, g := range r.goals() {
