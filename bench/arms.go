@@ -19,7 +19,7 @@ type arm struct {
 	subject  subject // nil: nothing is switched on
 	goal     float64 // most that the interval of the ratio may reach to; 0: none
 	runsGoal float64 // most program runs per round trip; 0: none
-	major    bool    // has a goal that takes many pairs
+	major    bool    // takes many pairs: has a narrow goal, or is A/A, to which others are held
 	quick    bool    // part of a quick trial
 	inAll    bool    // judged by the mean window of long spans: for what is attached for a part of the time
 }

@@ -115,7 +115,7 @@ func (b bench) turn(n int, pairs [][]stats.Pair) (turn []int) {
 			wanted = b.scheme.Few
 		}
 		if n < b.scheme.Pairs && a.takes(n, b.scheme) ||
-			n >= b.scheme.Pairs && stats.Worth(pairs[i], limit, a.row().OwnWork()) < leastQuiet*float64(wanted) {
+			n >= b.scheme.Pairs && stats.Worth(pairs[i], a.row().Limit(limit)) < leastQuiet*float64(wanted) {
 			turn = append(turn, i)
 		}
 	}
@@ -134,7 +134,7 @@ func conclude(result *report.Result, pairs [][]stats.Pair) {
 	result.QuietNs = stats.QuietLimit(slices.Concat(pairs...))
 	for i := range result.Rows {
 		row := &result.Rows[i]
-		estimate := row.Fill(pairs[i], result.QuietNs, row.OwnWork(), result.Scheme.Seed+uint64(i))
+		estimate := row.Fill(pairs[i], result.QuietNs, result.Scheme.Seed+uint64(i))
 		row.Check()
 		filled = append(filled, report.Arm{Row: *row, Estimate: estimate})
 	}

@@ -49,7 +49,7 @@ func TestFill(t *testing.T) {
 		{Before: span(100, 100), With: span(120, 120), After: span(100, 100)},
 		{Before: span(100, 100), With: span(120, 120), After: span(100, 100)},
 		{Before: span(100, 100), With: span(130, 130), After: span(100, 100)},
-	}, 0, false, 1)
+	}, 0, 1)
 	if r.Ratio != 1.2 || r.MeanRatio != 1.2 || r.WithoutNs != 100 || r.WithNs != 120 || e.Added() != 20 {
 		t.Errorf("ratio %v, of all units %v, %v and %v, added %v; want 1.2, 1.2, 100 and 120, 20", r.Ratio, r.MeanRatio, r.WithoutNs, r.WithNs, e.Added())
 	}
@@ -73,17 +73,17 @@ func TestFillQuiet(t *testing.T) {
 	quiet := stats.Pair{Before: probed(10, 100, 100), With: probed(10, 110, 110), After: probed(10, 100, 100)}
 	disturbed := stats.Pair{Before: probed(10, 100, 100), With: probed(15, 170, 170), After: probed(10, 100, 100)}
 	var r Row
-	r.Fill([]stats.Pair{quiet, disturbed}, 11, false, 1)
+	r.Fill([]stats.Pair{quiet, disturbed}, 11, 1)
 	if r.Windows != [2]int{8, 2} || r.Ratio != 1.1 || r.WithNs != 110 || math.Abs(r.MeanRatio-1.4) > 1e-9 || math.Abs(r.Quiet-10./12) > 1e-9 {
 		t.Errorf("windows %v, ratio %v, with %v, all units %v, quiet %v; want [8 2], 1.1, 110, 1.4, 0.83", r.Windows, r.Ratio, r.WithNs, r.MeanRatio, r.Quiet)
 	}
-	var peer Row
-	peer.Fill([]stats.Pair{disturbed}, 11, true, 1)
+	peer := Row{Kind: KindPeer}
+	peer.Fill([]stats.Pair{disturbed}, 11, 1)
 	if peer.Ratio != 1.7 || len(peer.Void) > 0 {
 		t.Errorf("ratio %v, void %v: what a peer does on other CPUs is its cost", peer.Ratio, peer.Void)
 	}
 	var none Row
-	none.Fill([]stats.Pair{disturbed}, 11, false, 1)
+	none.Fill([]stats.Pair{disturbed}, 11, 1)
 	if !none.Disturbed || none.Ratio != 1.7 || r.Disturbed || peer.Disturbed {
 		t.Errorf("ratio %v, disturbed %v: all windows count where none is quiet, and it is said", none.Ratio, none.Disturbed)
 	}
@@ -96,7 +96,7 @@ func TestFillQuiet(t *testing.T) {
 // What is attached for a part of the time is judged by the mean window, not by the quick ones, which it may have missed.
 func TestFillInAll(t *testing.T) {
 	r := Row{InAll: true}
-	r.Fill([]stats.Pair{{Before: span(100, 100), With: span(100, 100, 115), After: span(100, 100)}}, 0, false, 1)
+	r.Fill([]stats.Pair{{Before: span(100, 100), With: span(100, 100, 115), After: span(100, 100)}}, 0, 1)
 	if math.Abs(r.Ratio-1.05) > 1e-9 || r.Interval.Lo != r.Ratio {
 		t.Errorf("Ratio = %v %v, want 1.05", r.Ratio, r.Interval)
 	}
@@ -236,7 +236,7 @@ func TestCompare(t *testing.T) {
 	peer, ours := good(), good()
 	peer.Arm = "peer"
 	fill := func(r *Row, with uint64) Arm {
-		e := r.Fill([]stats.Pair{{Before: span(10000), With: span(with), After: span(10000)}}, 0, false, 1)
+		e := r.Fill([]stats.Pair{{Before: span(10000), With: span(with), After: span(10000)}}, 0, 1)
 		return Arm{Row: *r, Estimate: e}
 	}
 	c := Compare(fill(&peer, 27000), fill(&ours, 11700), 0.8, 8)

@@ -119,25 +119,28 @@ func (r Row) Name() string { return r.Group() + ": " + r.Arm }
 // unitPacket is the unit of a load that goes one way only.
 const unitPacket = "packet"
 
-// OwnWork tells whether what is measured keeps another CPU busy, which is part of its cost.
-func (r Row) OwnWork() bool { return r.Kind == KindPeer }
+// Limit is the longest probe beside a window of this row that counts. Tools that
+// handle each event on another CPU keep it busy, which is part of their cost: in
+// their rows all windows count, on both sides, as a quick quantile of all is not
+// one of quiet ones.
+func (r Row) Limit(quiet float64) float64 {
+	if r.Kind == KindPeer {
+		return 0
+	}
+	return quiet
+}
 
 // Goes tells whether the load has packets in a direction (0 in, 1 out) of its target.
 func (r Row) Goes(direction int) bool { return direction == 0 || r.Unit != unitPacket }
 
 // Fill computes what follows from the pairs: of their windows with a quick probe
 // (stats.QuietLimit), but for the mean of all units.
-func (r *Row) Fill(pairs []stats.Pair, limit float64, ownWork bool, seed uint64) stats.Estimate {
-	r.Quiet, r.Pairs = stats.QuietShare(pairs, limit), len(pairs)
-	if r.Disturbed = stats.Worth(pairs, limit, ownWork) == 0; r.Disturbed {
-		limit = 0 // all windows are better than none, and it is said
-	}
+func (r *Row) Fill(pairs []stats.Pair, quiet float64, seed uint64) stats.Estimate {
+	r.Quiet, r.Pairs = stats.QuietShare(pairs, quiet), len(pairs)
 	var windows []stats.Windows
-	var means []float64
+	windows, r.Disturbed = stats.Settled(pairs, r.Limit(quiet))
 	r.Windows = [2]int{}
-	for _, pair := range pairs {
-		w := pair.Windows(limit, ownWork)
-		windows, means = append(windows, w), append(means, pair.MeanRatio())
+	for _, w := range windows {
 		r.Windows[0] += len(w.Without)
 		r.Windows[1] += len(w.With)
 	}
@@ -147,6 +150,10 @@ func (r *Row) Fill(pairs []stats.Pair, limit float64, ownWork bool, seed uint64)
 	}
 	e := of(windows, seed)
 	r.WithoutNs, r.WithNs, r.Ratio, r.Interval = e.Without, e.With, e.Ratio(), e.Interval
+	var means []float64
+	for _, pair := range pairs {
+		means = append(means, pair.MeanRatio())
+	}
 	r.MeanRatio = stats.Median(means)
 	return e
 }

@@ -247,13 +247,7 @@ func (b bench) cycles(ctx context.Context, w *lab.World, game *load.Game) (*cost
 
 // quick compares the quick windows of a quiet machine; all of them where it never was.
 func quick(pairs []stats.Pair, limit float64) stats.Estimate {
-	if stats.Worth(pairs, limit, false) == 0 {
-		limit = 0
-	}
-	var windows []stats.Windows
-	for _, pair := range pairs {
-		windows = append(windows, pair.Windows(limit, false))
-	}
+	windows, _ := stats.Settled(pairs, limit)
 	return stats.Typical(windows, 1)
 }
 

@@ -25,16 +25,22 @@ type Windows struct {
 	With, Without []float64
 }
 
-// Windows returns the pair's quiet windows. Where what is measured keeps other
-// CPUs busy by itself, as tools do that handle each event there, a window that is
-// not quiet may be its cost: all of them stay, on both sides, as a quick quantile of all
-// is not one of quiet ones.
-func (p Pair) Windows(limit float64, ownWork bool) Windows {
-	if ownWork {
-		limit = 0
-	}
+// Windows returns the pair's quiet windows, all of them without a limit.
+func (p Pair) Windows(limit float64) Windows {
 	without := append(p.Before.Quiet(limit).RTTs(), p.After.Quiet(limit).RTTs()...)
 	return Windows{With: p.With.Quiet(limit).RTTs(), Without: without}
+}
+
+// Settled returns the quiet windows of each pair. Where the machine never was
+// quiet, all windows are better than none: then disturbed is true.
+func Settled(pairs []Pair, limit float64) (windows []Windows, disturbed bool) {
+	if disturbed = Worth(pairs, limit) == 0; disturbed {
+		limit = 0
+	}
+	for _, pair := range pairs {
+		windows = append(windows, pair.Windows(limit))
+	}
+	return windows, disturbed
 }
 
 // Estimate is what all pairs of an arm tell together.

@@ -50,10 +50,10 @@ func QuietShare(pairs []Pair, limit float64) float64 {
 
 // Worth is how many pairs' windows are quiet, on the side that has fewer: a pair
 // of which half of the windows with and a third of those without are is a third of a pair.
-func Worth(pairs []Pair, limit float64, ownWork bool) float64 {
+func Worth(pairs []Pair, limit float64) float64 {
 	var with, without float64
 	for _, pair := range pairs {
-		windows := pair.Windows(limit, ownWork)
+		windows := pair.Windows(limit)
 		with += share(len(windows.With), len(pair.With.Trips))
 		without += share(len(windows.Without), len(pair.Before.Trips)+len(pair.After.Trips))
 	}

@@ -51,29 +51,34 @@ func TestQuietPair(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		pair    Pair
-		ownWork bool
+		limit   float64
 		with    int
 		without int
 		worth   float64
 	}{
-		{"quiet", Pair{calm, calm, calm}, false, 2, 4, 1},
-		{"half of the windows without", Pair{busy, calm, calm}, false, 2, 2, 0.5},
-		{"none with", Pair{calm, busy, calm}, false, 0, 4, 0},
-		{"its own work: all windows of both sides", Pair{calm, busy, calm}, true, 2, 4, 1},
-		{"its own work on a busy machine", Pair{busy, calm, busy}, true, 2, 4, 1},
-		{"none without", Pair{busy, calm, busy}, false, 2, 0, 0},
+		{"quiet", Pair{calm, calm, calm}, 11, 2, 4, 1},
+		{"half of the windows without", Pair{busy, calm, calm}, 11, 2, 2, 0.5},
+		{"none with", Pair{calm, busy, calm}, 11, 0, 4, 0},
+		{"none without", Pair{busy, calm, busy}, 11, 2, 0, 0},
+		{"no limit on a busy machine", Pair{busy, busy, calm}, 0, 2, 4, 1},
 	} {
-		got := c.pair.Windows(11, c.ownWork)
+		got := c.pair.Windows(c.limit)
 		if len(got.With) != c.with || len(got.Without) != c.without {
 			t.Errorf("%s: %d windows with and %d without, want %d and %d", c.name, len(got.With), len(got.Without), c.with, c.without)
 		}
-		if got := Worth([]Pair{c.pair}, 11, c.ownWork); got != c.worth {
+		if got := Worth([]Pair{c.pair}, c.limit); got != c.worth {
 			t.Errorf("%s: worth %v of a pair, want %v", c.name, got, c.worth)
 		}
 	}
 	pairs := []Pair{{calm, calm, calm}, {calm, busy, calm}}
-	if got := Worth(pairs, 11, false); got != 1 {
+	if got := Worth(pairs, 11); got != 1 {
 		t.Errorf("two pairs, one of them disturbed, are worth %v, want 1", got)
+	}
+	if got, disturbed := Settled(pairs, 11); disturbed || len(got) != 2 || len(got[1].With) != 0 {
+		t.Errorf("settled %v, disturbed %v, want the second pair without windows with", got, disturbed)
+	}
+	if got, disturbed := Settled(pairs[1:], 11); !disturbed || len(got[0].With) != 2 {
+		t.Errorf("settled %v, disturbed %v, want all windows where none is quiet, and it said", got, disturbed)
 	}
 	if got := QuietShare(pairs, 11); math.Abs(got-10./12) > 1e-9 {
 		t.Errorf("quiet share %v, want 10 of 12", got)

@@ -64,7 +64,7 @@ func windows(rtts ...uint64) Span {
 func TestPairLeavesItsSpansAlone(t *testing.T) {
 	p := Pair{Before: windows(1, 2), With: windows(3), After: windows(4, 5)}
 	p.Before.Trips = slices.Grow(p.Before.Trips, 8) // room into which a careless append would write
-	_ = p.Windows(0, false)
+	_ = p.Windows(0)
 	if got := p.MeanRatio(); got != 1 {
 		t.Errorf("MeanRatio = %v, want 3 over the mean of 1, 2, 4 and 5", got)
 	}
